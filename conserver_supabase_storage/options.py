@@ -1,0 +1,258 @@
+"""The options: where they come from, what they may be, and how secrets are kept out of sight."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from .errors import ConfigurationError
+
+# ${NAME} or ${NAME:-default}, as in a shell.
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+# Where an option that is not given comes from; the first variable that is set and not empty.
+_ENVIRONMENT = {
+    "url": ("SUPABASE_URL",),
+    "rest_url": ("SUPABASE_REST_URL",),
+    "key": ("SUPABASE_SERVICE_ROLE_KEY", "SUPABASE_ANON_KEY"),
+    "redis_url": ("REDIS_URL",),
+    "cache_ttl": ("VCON_REDIS_EXPIRY",),
+}
+
+# Other names for `key`, the stronger first.
+_KEY_NAMES = ("key", "service_role_key", "anon_key")
+
+CONSERVER_PREFIX = "vcon:"
+
+
+def _no_bool(value: object) -> object:
+    """Refuse true and false where a number is wanted: YAML's `yes` is easily written by mistake."""
+    if isinstance(value, bool):
+        msg = "must be a number, not true or false"
+        raise ValueError(msg)  # noqa: TRY004  pydantic turns ValueError into a named error
+    return value
+
+
+type Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=600, allow_inf_nan=False)]
+
+
+class Options(BaseModel):
+    """What a storage needs to know, checked. Build it with `Options.parse`.
+
+    Attributes:
+        url: the Supabase project's URL, as its dashboard shows it (without ``/rest/v1``).
+        rest_url: PostgREST's own URL, for PostgREST without Supabase's gateway; wins over `url`.
+        key: the API key: a ``service_role`` JWT or an ``sb_secret_...`` key.
+        schema_: option ``schema``: the Postgres schema that holds the tables and functions.
+        redis_url: the cache's Redis (redis://, rediss:// or unix://); None for no cache.
+        cache_ttl: seconds that a cached vCon is kept.
+        cache_prefix: what cache keys begin with.
+        connect_timeout: seconds to open a connection to Supabase.
+        read_timeout: seconds to wait for Supabase's answer to one request.
+        total_timeout: seconds that one operation may take in all, retries included.
+        redis_timeout: seconds to wait for Redis, to connect and for each command.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str | None = None
+    rest_url: str | None = None
+    key: SecretStr = SecretStr("")
+    schema_: str = Field("public", alias="schema", pattern=r"^[A-Za-z_][A-Za-z0-9_$]*$")
+    redis_url: SecretStr | None = None
+    cache_ttl: Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=31_536_000)] = 3600
+    cache_prefix: str = Field("supabase-storage:", min_length=1, max_length=200)
+    connect_timeout: Seconds = 2.0
+    read_timeout: Seconds = 8.0
+    total_timeout: Seconds = 10.0
+    redis_timeout: Seconds = 0.25
+
+    @classmethod
+    def parse(cls, options: "Mapping[str, Any] | Options | None" = None) -> "Options":
+        """Check options as they stand in a config, and fill what is missing from the environment.
+
+        Args:
+            options: a mapping as in ``config.yml`` (``${VAR}`` and ``${VAR:-default}`` in strings
+                are substituted), None for none, or Options (returned as they are).
+
+        Returns:
+            The checked options.
+
+        Raises:
+            ConfigurationError: an option is unknown, of a wrong type or impossible, or a needed
+                one is missing. All that is wrong is named at once.
+        """
+        if isinstance(options, Options):
+            return options
+        if options is not None and not isinstance(options, Mapping):
+            raise ConfigurationError(
+                f"options: must be a mapping of names to values, not {type(options).__name__}"
+            )
+        given = {name: _substitute(str(name), value) for name, value in (options or {}).items()}
+        if keys := [given.pop(name) for name in _KEY_NAMES if name in given]:
+            # The strongest that says something: `key: ${A:-}` beside `anon_key: ...` is fine.
+            given["key"] = next((key for key in keys if key), keys[0])
+        for name, variables in _ENVIRONMENT.items():
+            if given.get(name) or (name == "redis_url" and name in given):
+                continue  # an empty redis_url means: no cache, whatever the environment says
+            if name in {"url", "rest_url"} and (given.get("url") or given.get("rest_url")):
+                continue  # a URL of the environment may belong to another project than a given one
+            if value := next((os.environ[v] for v in variables if os.environ.get(v)), None):
+                given[name] = value
+            else:
+                given.pop(name, None)
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            # `from None`: pydantic's own text repeats the values, keys among them.
+            raise ConfigurationError(_explain(error)) from None
+
+    @field_validator("url", "rest_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            msg = "must be an http:// or https:// URL with a host"
+            raise ValueError(msg)
+        if parts.username or parts.password:
+            msg = "must not hold a user or password; the key is an option of its own"
+            raise ValueError(msg)
+        return value.rstrip("/")
+
+    @field_validator("url")
+    @classmethod
+    def _project_url(cls, value: str | None) -> str | None:
+        if value and "/rest/v1" in value:
+            msg = "must be the project's URL without /rest/v1 (or give it as rest_url)"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("key")
+    @classmethod
+    def _header_safe(cls, value: SecretStr) -> SecretStr:
+        secret = value.get_secret_value().strip()
+        if not secret.isascii() or not secret.isprintable() or " " in secret:
+            msg = "must be one line of ASCII characters without spaces"
+            raise ValueError(msg)
+        return SecretStr(secret)
+
+    @field_validator("redis_url", mode="before")
+    @classmethod
+    def _redis_url(cls, value: object) -> object:
+        if value is None or value == "":
+            return None
+        if isinstance(value, str) and not value.startswith(("redis://", "rediss://", "unix://")):
+            msg = "must begin with redis://, rediss:// or unix:// (null for no cache)"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("cache_prefix")
+    @classmethod
+    def _not_the_conservers(cls, value: str) -> str:
+        if value.startswith(CONSERVER_PREFIX):
+            msg = (
+                f"must not begin with {CONSERVER_PREFIX!r}: the conserver keeps its own records "
+                "there, and a cached string in their place makes its reads and writes fail"
+            )
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _needed(self) -> Self:
+        missing = []
+        if not self.url and not self.rest_url:
+            missing.append(
+                "url: is missing; give the Supabase project's URL or set SUPABASE_URL "
+                "(or rest_url for PostgREST without Supabase's gateway)"
+            )
+        if not self.key.get_secret_value():
+            missing.append(
+                "key: is missing; give the service_role key or set SUPABASE_SERVICE_ROLE_KEY"
+            )
+        if missing:
+            raise ValueError("; ".join(missing))
+        return self
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """Which database this is: two options with the same target store into the same tables."""
+        return (self.rest_url or self.url or "", self.schema_)
+
+    def __repr__(self) -> str:
+        """Show all options with the key and the Redis URL's password masked."""
+        shown = {
+            "url": self.url,
+            "rest_url": self.rest_url,
+            "key": "***",
+            "schema": self.schema_,
+            "redis_url": mask_url(self.redis_url.get_secret_value()) if self.redis_url else None,
+            "cache_ttl": self.cache_ttl,
+            "cache_prefix": self.cache_prefix,
+            "connect_timeout": self.connect_timeout,
+            "read_timeout": self.read_timeout,
+            "total_timeout": self.total_timeout,
+            "redis_timeout": self.redis_timeout,
+        }
+        return f"Options({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    __str__ = __repr__
+
+
+def mask_url(url: str) -> str:
+    """Return the URL with its password, and a password among its query, replaced by ``***``."""
+    parts = urlsplit(url)
+    netloc = parts.netloc
+    if "@" in netloc:
+        login, _, host = netloc.rpartition("@")
+        user, colon, _ = login.partition(":")
+        netloc = f"{user}{colon and ':***'}@{host}"
+    query = re.sub(r"(?i)(password=)[^&]*", r"\1***", parts.query)
+    return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
+
+
+def _substitute(name: str, value: object) -> object:
+    """Put the environment's values in place of ``${VAR}`` in a string; leave others alone."""
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found:
+            return found
+        if match[2] is not None:
+            return match[2]
+        raise ConfigurationError(
+            f"{name}: the environment variable {match[1]} is not set "
+            f"(set it, or give a default: ${{{match[1]}:-...}})"
+        )
+
+    return _VARIABLE.sub(variable, value)
+
+
+def _explain(error: ValidationError) -> str:
+    """Say in one line what is wrong with which options, without repeating their values."""
+    known = ", ".join(sorted({*(f.alias or n for n, f in Options.model_fields.items())}))
+    texts = []
+    for detail in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in detail["loc"]) or ""
+        text = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        if detail["type"] == "extra_forbidden":
+            text = f"is no option of this storage; known are: {known}"
+        elif detail["type"] == "string_pattern_mismatch":
+            text = "must be the plain name of a Postgres schema"
+        texts.append(f"{name}: {text}" if name else text)
+    return "; ".join(texts)

@@ -1,0 +1,39 @@
+"""How we connect to a Redis: with short timeouts, and safe in threads and over fork."""
+
+from typing import TYPE_CHECKING
+
+from .options import mask_url
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+def connect(url: str, timeout: float) -> "Redis":
+    """Make a client for a URL. Opens no connection yet.
+
+    Args:
+        url: redis://, rediss:// or unix://.
+        timeout: seconds to connect, and to wait for each reply.
+
+    Raises:
+        ValueError: the URL can't be used; the text has no password.
+    """
+    from redis import Redis  # noqa: PLC0415  a quarter of a second, not needed without a Redis
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: PLC0415
+    from redis.retry import Retry  # noqa: PLC0415
+
+    try:
+        return Redis.from_url(
+            url,
+            decode_responses=False,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            # Once more, at once: a pooled connection may have died with a restart of Redis. Never
+            # after a timeout: that would cost a second one.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+            retry_on_timeout=False,
+        )
+    except (ValueError, TypeError) as error:
+        msg = f"{mask_url(url)} is no usable Redis URL: {error}"
+        raise ValueError(msg) from None

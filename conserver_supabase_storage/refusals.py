@@ -1,0 +1,69 @@
+"""What Supabase's errors mean to the person who reads them. Pure."""
+
+from collections.abc import Mapping
+
+from .errors import RefusedError
+
+
+def refusal(
+    said: Mapping[str, str | None],
+    *,
+    status: int,
+    where: str,
+    schema: str,
+    function: str,
+    location: str | None = None,
+) -> RefusedError:
+    """Turn an error answer into an error that says what to do.
+
+    Of the server's words only those are passed on that can hold no data of a vCon.
+
+    Args:
+        said: PostgREST's error object (its manual, "Errors"); empty where the body was none.
+        status: the HTTP status.
+        where: the URL that was asked.
+        schema: the schema that was asked for.
+        function: the function that was called.
+        location: where a redirect points to.
+    """
+    code, message = said.get("code"), said.get("message") or ""
+    if 300 <= status < 400:
+        text = f"{where} redirects to {location}: correct the option url (or rest_url)"
+    elif code in {"PGRST202", "42883"}:
+        text = (
+            f"the function {function} is missing in the schema {schema!r}: run "
+            "`conserver-supabase-storage migrate --database-url ...` for this project"
+        )
+    elif code in {"PGRST106", "3F000"}:
+        text = (
+            f"the schema {schema!r} is not exposed by PostgREST: correct the option schema, or "
+            "add it to the project's exposed schemas (Settings, Data API)"
+        )
+    elif code == "57014":
+        text = (
+            "the statement timeout of the key's role was hit: the vCon is too large for it, or "
+            "the database is overloaded (raise it with ALTER ROLE ... SET statement_timeout)"
+        )
+    elif code == "42501" and "row-level security" in message:
+        text = (
+            "row-level security denies this: the key's role needs a policy on these tables; use "
+            "the service_role key, which is not subject to it"
+        )
+    elif code == "42501":
+        text = f"the key's role may not do this ({message}): use the service_role key"
+    elif status == 401 or (code or "").startswith("PGRST30"):
+        reason = f" ({message})" if message else ""
+        text = (
+            f"the key is not accepted by {where}{reason}: check the option key, and that it "
+            "belongs to this project and has not expired"
+        )
+    elif status == 413:
+        text = "the vCon is larger than the server takes (HTTP 413)"
+    elif status == 404 or not said:
+        text = (
+            f"{where} answers, but not as PostgREST does (HTTP {status}): url is the Supabase "
+            "project's URL, rest_url is PostgREST's own"
+        )
+    else:
+        text = f"Supabase refused it: HTTP {status}, code {code}"
+    return RefusedError(text, status=status, code=code)

@@ -1,0 +1,126 @@
+"""One way from a list of parts to rows and back, for the tables that have a row per part.
+
+A row that we wrote has ``as_written``: the part, with its body taken out. In the body's place
+stands null where the column ``body`` has it as text, and ``{}`` or ``[]`` where the column has it
+as JSON text of an object or a list; any other body (a number, null, none at all) needs no column.
+A row that another program wrote has no ``as_written``: its part is what its columns say.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..document import dumps
+from .columns import Convert
+
+type Row = dict[str, Any]
+type ParseFloat = Callable[[str], Any] | None
+
+# As the get function returns a row: [as_written, body], or an object of all columns where another
+# program wrote it.
+type StoredRow = list[Any] | Row
+
+
+class Part:
+    """How one kind of part is kept in its table.
+
+    Args:
+        index: the column that keeps the part's place in its list.
+        columns: for each typed column the members that it is filled from, the first that is
+            there, and how.
+        has_body: whether the table has a column ``body``.
+    """
+
+    def __init__(
+        self,
+        index: str,
+        columns: Mapping[str, tuple[tuple[str, ...], Convert]],
+        *,
+        has_body: bool = True,
+    ) -> None:
+        self._index = index
+        self._columns = columns
+        self._has_body = has_body
+
+    def to_rows(self, parts: Iterable[Mapping[str, Any]]) -> list[Row]:
+        """Turn parts into rows; a column that would be null is left out.
+
+        Args:
+            parts: the parts in their order, checked by `document.read`; they are not changed.
+
+        Returns:
+            A row per part, with the columns' names as keys.
+        """
+        rows = []
+        for index, part in enumerate(parts):
+            written, body = _take_body(part) if self._has_body else (part, None)
+            row: Row = {self._index: index, "as_written": written}
+            if body is not None:
+                row["body"] = body
+            row |= fill(self._columns, part)
+            rows.append(row)
+        return rows
+
+    def from_rows(
+        self, rows: Iterable[StoredRow], parse_float: ParseFloat = None
+    ) -> list[dict[str, Any]]:
+        """Turn stored rows, in their order, into the parts that they were written from.
+
+        Args:
+            rows: as the get function returns them; they become part of the result.
+            parse_float: how to read decimals in a body that is JSON, as in `json.loads`.
+
+        Returns:
+            The parts.
+        """
+        return [
+            self._from_columns(row)
+            if isinstance(row, dict)
+            else _put_body(row[0], row[1], parse_float)
+            for row in rows
+        ]
+
+    def _from_columns(self, row: Row) -> dict[str, Any]:
+        """Build the part that another program's row stands for: absent where a column is null."""
+        part = {
+            members[0]: row[column]
+            for column, (members, _) in self._columns.items()
+            if row.get(column) is not None and members[0] not in _NOT_MEMBERS
+        }
+        if (body := row.get("body")) is not None:
+            part["body"] = body
+        return part
+
+
+# Columns that another program keeps for itself: what it writes there is no member of the vCon.
+_NOT_MEMBERS = frozenset({"metadata", "size_bytes", "data_subject_id"})
+
+
+def fill(columns: Mapping[str, tuple[tuple[str, ...], Convert]], part: Mapping[str, Any]) -> Row:
+    """Return the typed columns that a part fills."""
+    row: Row = {}
+    for column, (members, convert) in columns.items():
+        for member in members:
+            if member in part:
+                if (value := convert(part[member])) is not None:
+                    row[column] = value
+                break
+    return row
+
+
+def _take_body(part: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
+    body = part.get("body")
+    if isinstance(body, str):
+        return {**part, "body": None}, body
+    if isinstance(body, dict | list):
+        return {**part, "body": type(body)()}, dumps(body)
+    return part, None
+
+
+def _put_body(part: dict[str, Any], body: str | None, parse_float: ParseFloat) -> dict[str, Any]:
+    if body is not None:
+        written = part.get("body")
+        part["body"] = (
+            json.loads(body, parse_float=parse_float) if isinstance(written, dict | list) else body
+        )
+    return part

@@ -1,0 +1,103 @@
+"""A whole vCon: its header row and its parts' rows, and back again.
+
+The header's ``as_written`` has all top-level members; a list of parts is an empty list there, which
+keeps its place and says that the member was a list (and neither absent nor null).
+"""
+
+import json
+from typing import Any
+
+from ..document import PARTS, Document
+from . import analysis, attachments, dialog, parties
+from . import columns as c
+from .part import ParseFloat, Row, fill
+
+_TABLES = {
+    "parties": parties,
+    "dialog": dialog,
+    "analysis": analysis,
+    "attachments": attachments,
+}
+
+_COLUMNS = {
+    "vcon_version": (("vcon",), c.text),
+    "subject": (("subject",), c.subject),
+    "created_at": (("created_at",), c.timestamp),
+    "updated_at": (("updated_at",), c.timestamp),
+    "extensions": (("extensions",), c.texts),
+    "must_support": (("must_support",), c.texts),
+    "critical": (("critical",), c.texts),
+    "redacted": (("redacted",), c.document),
+    "appended": (("appended",), c.document),
+    "amended": (("amended",), c.document),
+    "group_data": (("group",), c.document),
+}
+
+# Which member a header column of another program's row stands for, with the value that its schema
+# gives to a vCon that has no such member.
+_MEMBERS: dict[str, tuple[str, Any]] = {
+    "vcon_version": ("vcon", ""),
+    "uuid": ("uuid", None),
+    "extensions": ("extensions", None),
+    "critical": ("critical", None),
+    "created_at": ("created_at", None),
+    "updated_at": ("updated_at", None),
+    "subject": ("subject", None),
+    "redacted": ("redacted", {}),
+    "amended": ("amended", {}),
+    "group_data": ("group", []),
+}
+
+
+def to_rows(document: Document) -> dict[str, Row | list[Row]]:
+    """Turn a checked document into its header row (``vcon``) and its parts' rows (by table)."""
+    written = {
+        name: [] if name in _TABLES and value is not None else value
+        for name, value in document.items()
+    }
+    rows: dict[str, Row | list[Row]] = {"vcon": {"as_written": written, **fill(_COLUMNS, document)}}
+    for table in PARTS:
+        rows[table] = _TABLES[table].to_rows(document.get(table) or ())
+    return rows
+
+
+def stored(rows: dict[str, Any]) -> dict[str, Any]:
+    """Return rows that are about to be written in the form in which the get function reads them."""
+    return {
+        "vcon": rows["vcon"]["as_written"],
+        **{table: [[row["as_written"], row.get("body")] for row in rows[table]] for table in PARTS},
+    }
+
+
+def from_stored(text: str | bytes, parse_float: ParseFloat = None) -> Document | None:
+    """Turn what the get function returned (JSON text) into the document, or None for null.
+
+    Args:
+        text: an object with the header (``vcon``) and a list of rows per table.
+        parse_float: how to read decimals, as in `json.loads`.
+
+    Returns:
+        A new document, or None where the text is null.
+    """
+    found = json.loads(text, parse_float=parse_float)
+    return None if found is None else from_found(found, parse_float)
+
+
+def from_found(found: dict[str, Any], parse_float: ParseFloat = None) -> Document:
+    """Turn the parsed result of the get function into the document; it becomes part of it."""
+    document: Document = found["vcon"] or _from_columns(found["columns"])
+    for table in PARTS:
+        rows = found[table]
+        if rows or document.get(table) == []:
+            document[table] = _TABLES[table].from_rows(rows, parse_float)
+    return document
+
+
+def _from_columns(columns: dict[str, Any]) -> Document:
+    """Build the header that another program's row stands for: absent where a column is null."""
+    header = {
+        member: columns[column]
+        for column, (member, empty) in _MEMBERS.items()
+        if columns.get(column) not in (None, empty)
+    }
+    return {**header, "parties": []}

@@ -1,0 +1,440 @@
+-- The tables and functions of conserver-supabase-storage.
+--
+-- Safe on an empty Supabase database, and on one in which these tables already exist with data:
+-- there it only adds columns that are missing, and leaves rows, rights and policies as they are.
+--
+-- It goes into the schema "public"; for another one:  SET vcon_storage.schema = 'name';
+
+DO $$
+DECLARE
+  wanted text := coalesce(nullif(current_setting('vcon_storage.schema', true), ''), 'public');
+  missing text;
+BEGIN
+  SELECT string_agg(role, ', ') INTO missing
+  FROM unnest(ARRAY['anon', 'authenticated', 'service_role']) AS role
+  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role);
+  IF missing IS NOT NULL THEN
+    RAISE EXCEPTION 'this is no Supabase database: it lacks the roles %', missing
+      USING HINT = 'Give the database URL of the Supabase project (Project Settings, Database).';
+  END IF;
+  EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', wanted);
+  -- Functions below keep this as their own search_path (SET search_path FROM CURRENT).
+  PERFORM set_config('search_path', format('%I, pg_temp', wanted), false);
+END
+$$;
+
+-- Tables: made where they are not there yet, closed to everybody but their owner and service_role.
+DO $$
+BEGIN
+  IF to_regclass('vcons') IS NULL THEN
+    CREATE TABLE vcons (
+      id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+      uuid uuid NOT NULL UNIQUE,
+      created_at timestamptz NOT NULL DEFAULT now(),
+      updated_at timestamptz NOT NULL DEFAULT now()
+    );
+    ALTER TABLE vcons ENABLE ROW LEVEL SECURITY;
+    REVOKE ALL ON vcons FROM PUBLIC, anon, authenticated;
+  END IF;
+  IF to_regclass('parties') IS NULL THEN
+    CREATE TABLE parties (
+      id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+      vcon_id uuid NOT NULL REFERENCES vcons (uuid) ON DELETE CASCADE,
+      party_index integer NOT NULL,
+      UNIQUE (vcon_id, party_index)
+    );
+    ALTER TABLE parties ENABLE ROW LEVEL SECURITY;
+    REVOKE ALL ON parties FROM PUBLIC, anon, authenticated;
+  END IF;
+  IF to_regclass('dialog') IS NULL THEN
+    CREATE TABLE dialog (
+      id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+      vcon_id uuid NOT NULL REFERENCES vcons (uuid) ON DELETE CASCADE,
+      dialog_index integer NOT NULL,
+      UNIQUE (vcon_id, dialog_index)
+    );
+    ALTER TABLE dialog ENABLE ROW LEVEL SECURITY;
+    REVOKE ALL ON dialog FROM PUBLIC, anon, authenticated;
+  END IF;
+  IF to_regclass('analysis') IS NULL THEN
+    CREATE TABLE analysis (
+      id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+      vcon_id uuid NOT NULL REFERENCES vcons (uuid) ON DELETE CASCADE,
+      analysis_index integer NOT NULL,
+      UNIQUE (vcon_id, analysis_index)
+    );
+    ALTER TABLE analysis ENABLE ROW LEVEL SECURITY;
+    REVOKE ALL ON analysis FROM PUBLIC, anon, authenticated;
+  END IF;
+  IF to_regclass('attachments') IS NULL THEN
+    CREATE TABLE attachments (
+      id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+      vcon_id uuid NOT NULL REFERENCES vcons (uuid) ON DELETE CASCADE,
+      attachment_index integer NOT NULL,
+      UNIQUE (vcon_id, attachment_index)
+    );
+    ALTER TABLE attachments ENABLE ROW LEVEL SECURITY;
+    REVOKE ALL ON attachments FROM PUBLIC, anon, authenticated;
+  END IF;
+END
+$$;
+
+-- Columns: as_written holds a part exactly as it was written (json, not jsonb, so that numbers and
+-- the order of members stay as they are); the others are for queries and hold what they can.
+-- A table made above gets them all here, an older one those that it lacks.
+ALTER TABLE vcons
+  ADD COLUMN IF NOT EXISTS vcon_version text,
+  ADD COLUMN IF NOT EXISTS subject text,
+  ADD COLUMN IF NOT EXISTS extensions text[],
+  ADD COLUMN IF NOT EXISTS must_support text[],
+  ADD COLUMN IF NOT EXISTS critical text[],
+  ADD COLUMN IF NOT EXISTS redacted jsonb,
+  ADD COLUMN IF NOT EXISTS appended jsonb,
+  ADD COLUMN IF NOT EXISTS amended jsonb,
+  ADD COLUMN IF NOT EXISTS group_data jsonb,
+  ADD COLUMN IF NOT EXISTS as_written json,
+  ADD COLUMN IF NOT EXISTS revision bigint,
+  ADD COLUMN IF NOT EXISTS digest text,
+  ADD COLUMN IF NOT EXISTS saved_at timestamptz;
+
+ALTER TABLE parties
+  ADD COLUMN IF NOT EXISTS tel text,
+  ADD COLUMN IF NOT EXISTS sip text,
+  ADD COLUMN IF NOT EXISTS stir text,
+  ADD COLUMN IF NOT EXISTS mailto text,
+  ADD COLUMN IF NOT EXISTS name text,
+  ADD COLUMN IF NOT EXISTS did text,
+  ADD COLUMN IF NOT EXISTS validation text,
+  ADD COLUMN IF NOT EXISTS gmlpos text,
+  ADD COLUMN IF NOT EXISTS timezone text,
+  ADD COLUMN IF NOT EXISTS uuid text,
+  ADD COLUMN IF NOT EXISTS jcard jsonb,
+  ADD COLUMN IF NOT EXISTS civicaddress jsonb,
+  ADD COLUMN IF NOT EXISTS data_subject_id text,
+  ADD COLUMN IF NOT EXISTS metadata jsonb,
+  ADD COLUMN IF NOT EXISTS as_written json;
+
+ALTER TABLE dialog
+  ADD COLUMN IF NOT EXISTS type text,
+  ADD COLUMN IF NOT EXISTS start_time timestamptz,
+  ADD COLUMN IF NOT EXISTS duration_seconds real,
+  ADD COLUMN IF NOT EXISTS parties integer[],
+  ADD COLUMN IF NOT EXISTS originator integer,
+  ADD COLUMN IF NOT EXISTS mediatype text,
+  ADD COLUMN IF NOT EXISTS filename text,
+  ADD COLUMN IF NOT EXISTS body text,
+  ADD COLUMN IF NOT EXISTS encoding text,
+  ADD COLUMN IF NOT EXISTS url text,
+  ADD COLUMN IF NOT EXISTS content_hash text,
+  ADD COLUMN IF NOT EXISTS disposition text,
+  ADD COLUMN IF NOT EXISTS session_id jsonb,
+  ADD COLUMN IF NOT EXISTS application text,
+  ADD COLUMN IF NOT EXISTS message_id text,
+  ADD COLUMN IF NOT EXISTS transferee integer,
+  ADD COLUMN IF NOT EXISTS transferor integer,
+  ADD COLUMN IF NOT EXISTS transfer_target integer[],
+  ADD COLUMN IF NOT EXISTS original integer[],
+  ADD COLUMN IF NOT EXISTS consultation integer[],
+  ADD COLUMN IF NOT EXISTS target_dialog integer[],
+  ADD COLUMN IF NOT EXISTS size_bytes bigint,
+  ADD COLUMN IF NOT EXISTS metadata jsonb,
+  ADD COLUMN IF NOT EXISTS as_written json;
+
+ALTER TABLE analysis
+  ADD COLUMN IF NOT EXISTS type text,
+  ADD COLUMN IF NOT EXISTS dialog_indices integer[],
+  ADD COLUMN IF NOT EXISTS mediatype text,
+  ADD COLUMN IF NOT EXISTS filename text,
+  ADD COLUMN IF NOT EXISTS vendor text,
+  ADD COLUMN IF NOT EXISTS product text,
+  ADD COLUMN IF NOT EXISTS schema text,
+  ADD COLUMN IF NOT EXISTS body text,
+  ADD COLUMN IF NOT EXISTS encoding text,
+  ADD COLUMN IF NOT EXISTS url text,
+  ADD COLUMN IF NOT EXISTS content_hash text,
+  ADD COLUMN IF NOT EXISTS created_at timestamptz,
+  ADD COLUMN IF NOT EXISTS confidence real,
+  ADD COLUMN IF NOT EXISTS metadata jsonb,
+  ADD COLUMN IF NOT EXISTS as_written json;
+
+ALTER TABLE attachments
+  ADD COLUMN IF NOT EXISTS type text,
+  ADD COLUMN IF NOT EXISTS purpose text,
+  ADD COLUMN IF NOT EXISTS start_time timestamptz,
+  ADD COLUMN IF NOT EXISTS party integer,
+  ADD COLUMN IF NOT EXISTS dialog integer,
+  ADD COLUMN IF NOT EXISTS mimetype text,
+  ADD COLUMN IF NOT EXISTS filename text,
+  ADD COLUMN IF NOT EXISTS body text,
+  ADD COLUMN IF NOT EXISTS encoding text,
+  ADD COLUMN IF NOT EXISTS url text,
+  ADD COLUMN IF NOT EXISTS content_hash text,
+  ADD COLUMN IF NOT EXISTS size_bytes bigint,
+  ADD COLUMN IF NOT EXISTS metadata jsonb,
+  ADD COLUMN IF NOT EXISTS as_written json;
+
+CREATE INDEX IF NOT EXISTS idx_vcons_created_at ON vcons (created_at);
+
+-- Every committed change of a vCon, deletes included, takes the next number: of two states of one
+-- vCon the one with the larger number is the newer, also across a delete and a new save.
+CREATE SEQUENCE IF NOT EXISTS vcon_revision;
+REVOKE ALL ON SEQUENCE vcon_revision FROM PUBLIC, anon, authenticated;
+GRANT USAGE ON SEQUENCE vcon_revision TO service_role;
+GRANT SELECT, INSERT, UPDATE, DELETE ON vcons, parties, dialog, analysis, attachments
+  TO service_role;
+
+-- The newest migration that this schema has.
+CREATE OR REPLACE FUNCTION vcon_storage_version_v1() RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  SET search_path FROM CURRENT
+AS $$ SELECT '20261123120000' $$;
+
+-- One writer per vCon at a time: what follows in the transaction sees the last committed state,
+-- and revisions are taken in the order of commits.
+CREATE OR REPLACE FUNCTION vcon_storage_lock_v1(p_uuid uuid) RETURNS void
+  LANGUAGE sql
+  SET search_path FROM CURRENT
+AS $$ SELECT pg_advisory_xact_lock(hashtextextended(p_uuid::text, 8615)) $$;
+
+-- Saves a whole vCon: its header and its parts' rows, as the package's rows/ makes them.
+-- Parts that are no longer there go, rows that are the same stay untouched, and a vCon that is the
+-- same as a whole (digest) is no change at all. Returns its revision.
+CREATE OR REPLACE FUNCTION vcon_storage_save_v1(
+  p_uuid uuid, p_digest text, p_vcon json,
+  p_parties json, p_dialog json, p_analysis json, p_attachments json
+) RETURNS bigint
+  LANGUAGE plpgsql
+  SET search_path FROM CURRENT
+AS $$
+DECLARE
+  found_digest text;
+  found_revision bigint;
+  next_revision bigint;
+BEGIN
+  PERFORM vcon_storage_lock_v1(p_uuid);
+  SELECT digest, revision INTO found_digest, found_revision FROM vcons WHERE uuid = p_uuid;
+  IF found_digest = p_digest THEN
+    RETURN found_revision;
+  END IF;
+  next_revision := nextval('vcon_revision');
+
+  INSERT INTO vcons AS old (
+    id, uuid, vcon_version, subject, created_at, updated_at, extensions, must_support, critical,
+    redacted, appended, amended, group_data, as_written, revision, digest, saved_at)
+  SELECT
+    p_uuid, p_uuid, coalesce(vcon_version, ''), subject, coalesce(created_at, now()),
+    coalesce(updated_at, now()), extensions, must_support, critical,
+    redacted, appended, amended, group_data, as_written, next_revision, p_digest, now()
+  FROM json_populate_record(NULL::vcons, p_vcon)
+  ON CONFLICT (uuid) DO UPDATE SET
+    vcon_version = excluded.vcon_version, subject = excluded.subject,
+    -- A vCon that names no time of creation keeps the one of its first save.
+    created_at = CASE WHEN p_vcon ->> 'created_at' IS NULL
+      THEN old.created_at ELSE excluded.created_at END,
+    updated_at = excluded.updated_at, extensions = excluded.extensions,
+    must_support = excluded.must_support, critical = excluded.critical,
+    redacted = excluded.redacted, appended = excluded.appended, amended = excluded.amended,
+    group_data = excluded.group_data, as_written = excluded.as_written,
+    revision = excluded.revision, digest = excluded.digest, saved_at = excluded.saved_at;
+
+  INSERT INTO parties AS old (
+    vcon_id, party_index, tel, sip, stir, mailto, name, did, validation, gmlpos, timezone, uuid,
+    jcard, civicaddress, data_subject_id, metadata, as_written)
+  SELECT
+    p_uuid, party_index, tel, sip, stir, mailto, name, did, validation, gmlpos, timezone, uuid,
+    jcard, civicaddress, data_subject_id, metadata, as_written
+  FROM json_populate_recordset(NULL::parties, p_parties)
+  ON CONFLICT (vcon_id, party_index) DO UPDATE SET
+    tel = excluded.tel, sip = excluded.sip, stir = excluded.stir, mailto = excluded.mailto,
+    name = excluded.name, did = excluded.did, validation = excluded.validation,
+    gmlpos = excluded.gmlpos, timezone = excluded.timezone, uuid = excluded.uuid,
+    jcard = excluded.jcard, civicaddress = excluded.civicaddress,
+    data_subject_id = excluded.data_subject_id, metadata = excluded.metadata,
+    as_written = excluded.as_written
+  WHERE (old.tel, old.sip, old.stir, old.mailto, old.name, old.did, old.validation, old.gmlpos,
+      old.timezone, old.uuid, old.jcard, old.civicaddress, old.data_subject_id, old.metadata,
+      old.as_written::text)
+    IS DISTINCT FROM (excluded.tel, excluded.sip, excluded.stir, excluded.mailto, excluded.name,
+      excluded.did, excluded.validation, excluded.gmlpos, excluded.timezone, excluded.uuid,
+      excluded.jcard, excluded.civicaddress, excluded.data_subject_id, excluded.metadata,
+      excluded.as_written::text);
+
+  INSERT INTO dialog AS old (
+    vcon_id, dialog_index, type, start_time, duration_seconds, parties, originator, mediatype,
+    filename, body, encoding, url, content_hash, disposition, session_id, application, message_id,
+    transferee, transferor, transfer_target, original, consultation, target_dialog, size_bytes,
+    metadata, as_written)
+  SELECT
+    p_uuid, dialog_index, type, start_time, duration_seconds, parties, originator, mediatype,
+    filename, body, encoding, url, content_hash, disposition, session_id, application, message_id,
+    transferee, transferor, transfer_target, original, consultation, target_dialog, size_bytes,
+    metadata, as_written
+  FROM json_populate_recordset(NULL::dialog, p_dialog)
+  ON CONFLICT (vcon_id, dialog_index) DO UPDATE SET
+    type = excluded.type, start_time = excluded.start_time,
+    duration_seconds = excluded.duration_seconds, parties = excluded.parties,
+    originator = excluded.originator, mediatype = excluded.mediatype,
+    filename = excluded.filename, body = excluded.body, encoding = excluded.encoding,
+    url = excluded.url, content_hash = excluded.content_hash, disposition = excluded.disposition,
+    session_id = excluded.session_id, application = excluded.application,
+    message_id = excluded.message_id, transferee = excluded.transferee,
+    transferor = excluded.transferor, transfer_target = excluded.transfer_target,
+    original = excluded.original, consultation = excluded.consultation,
+    target_dialog = excluded.target_dialog, size_bytes = excluded.size_bytes,
+    metadata = excluded.metadata, as_written = excluded.as_written
+  WHERE (old.type, old.start_time, old.duration_seconds, old.parties, old.originator,
+      old.mediatype, old.filename, old.body, old.encoding, old.url, old.content_hash,
+      old.disposition, old.session_id, old.application, old.message_id, old.transferee,
+      old.transferor, old.transfer_target, old.original, old.consultation, old.target_dialog,
+      old.size_bytes, old.metadata, old.as_written::text)
+    IS DISTINCT FROM (excluded.type, excluded.start_time, excluded.duration_seconds,
+      excluded.parties, excluded.originator, excluded.mediatype, excluded.filename, excluded.body,
+      excluded.encoding, excluded.url, excluded.content_hash, excluded.disposition,
+      excluded.session_id, excluded.application, excluded.message_id, excluded.transferee,
+      excluded.transferor, excluded.transfer_target, excluded.original, excluded.consultation,
+      excluded.target_dialog, excluded.size_bytes, excluded.metadata, excluded.as_written::text);
+
+  INSERT INTO analysis AS old (
+    vcon_id, analysis_index, type, dialog_indices, mediatype, filename, vendor, product, schema,
+    body, encoding, url, content_hash, created_at, confidence, metadata, as_written)
+  SELECT
+    p_uuid, analysis_index, type, dialog_indices, mediatype, filename, coalesce(vendor, ''),
+    product, schema, body, encoding, url, content_hash, created_at, confidence, metadata,
+    as_written
+  FROM json_populate_recordset(NULL::analysis, p_analysis)
+  ON CONFLICT (vcon_id, analysis_index) DO UPDATE SET
+    type = excluded.type, dialog_indices = excluded.dialog_indices,
+    mediatype = excluded.mediatype, filename = excluded.filename, vendor = excluded.vendor,
+    product = excluded.product, schema = excluded.schema, body = excluded.body,
+    encoding = excluded.encoding, url = excluded.url, content_hash = excluded.content_hash,
+    created_at = excluded.created_at, confidence = excluded.confidence,
+    metadata = excluded.metadata, as_written = excluded.as_written
+  WHERE (old.type, old.dialog_indices, old.mediatype, old.filename, old.vendor, old.product,
+      old.schema, old.body, old.encoding, old.url, old.content_hash, old.created_at,
+      old.confidence, old.metadata, old.as_written::text)
+    IS DISTINCT FROM (excluded.type, excluded.dialog_indices, excluded.mediatype,
+      excluded.filename, excluded.vendor, excluded.product, excluded.schema, excluded.body,
+      excluded.encoding, excluded.url, excluded.content_hash, excluded.created_at,
+      excluded.confidence, excluded.metadata, excluded.as_written::text);
+
+  INSERT INTO attachments AS old (
+    vcon_id, attachment_index, type, purpose, start_time, party, dialog, mimetype, filename, body,
+    encoding, url, content_hash, size_bytes, metadata, as_written)
+  SELECT
+    p_uuid, attachment_index, type, purpose, start_time, party, dialog, mimetype, filename, body,
+    encoding, url, content_hash, size_bytes, metadata, as_written
+  FROM json_populate_recordset(NULL::attachments, p_attachments)
+  ON CONFLICT (vcon_id, attachment_index) DO UPDATE SET
+    type = excluded.type, purpose = excluded.purpose, start_time = excluded.start_time,
+    party = excluded.party, dialog = excluded.dialog, mimetype = excluded.mimetype,
+    filename = excluded.filename, body = excluded.body, encoding = excluded.encoding,
+    url = excluded.url, content_hash = excluded.content_hash, size_bytes = excluded.size_bytes,
+    metadata = excluded.metadata, as_written = excluded.as_written
+  WHERE (old.type, old.purpose, old.start_time, old.party, old.dialog, old.mimetype,
+      old.filename, old.body, old.encoding, old.url, old.content_hash, old.size_bytes,
+      old.metadata, old.as_written::text)
+    IS DISTINCT FROM (excluded.type, excluded.purpose, excluded.start_time, excluded.party,
+      excluded.dialog, excluded.mimetype, excluded.filename, excluded.body, excluded.encoding,
+      excluded.url, excluded.content_hash, excluded.size_bytes, excluded.metadata,
+      excluded.as_written::text);
+
+  DELETE FROM parties
+    WHERE vcon_id = p_uuid AND party_index >= json_array_length(p_parties);
+  DELETE FROM dialog
+    WHERE vcon_id = p_uuid AND dialog_index >= json_array_length(p_dialog);
+  DELETE FROM analysis
+    WHERE vcon_id = p_uuid AND analysis_index >= json_array_length(p_analysis);
+  DELETE FROM attachments
+    WHERE vcon_id = p_uuid AND attachment_index >= json_array_length(p_attachments);
+
+  RETURN next_revision;
+END
+$$;
+
+-- A vCon's header and rows as one JSON object; the package's rows/ makes the document from it.
+-- A row is [as_written, body]; one that another program wrote is an object of its columns.
+CREATE OR REPLACE FUNCTION vcon_storage_rows_v1(v vcons) RETURNS json
+  LANGUAGE sql STABLE
+  SET search_path FROM CURRENT
+AS $$
+  SELECT json_build_object(
+    'revision', v.revision,
+    'vcon', v.as_written,
+    'columns', CASE WHEN v.as_written IS NULL THEN to_json(v) END,
+    'parties', (
+      SELECT coalesce(json_agg(CASE WHEN p.as_written IS NULL THEN to_json(p)
+        ELSE json_build_array(p.as_written, NULL) END ORDER BY p.party_index), '[]')
+      FROM parties p WHERE p.vcon_id = v.uuid),
+    'dialog', (
+      SELECT coalesce(json_agg(CASE WHEN d.as_written IS NULL THEN to_json(d)
+        ELSE json_build_array(d.as_written, d.body) END ORDER BY d.dialog_index), '[]')
+      FROM dialog d WHERE d.vcon_id = v.uuid),
+    'analysis', (
+      SELECT coalesce(json_agg(CASE WHEN a.as_written IS NULL THEN to_json(a)
+        ELSE json_build_array(a.as_written, a.body) END ORDER BY a.analysis_index), '[]')
+      FROM analysis a WHERE a.vcon_id = v.uuid),
+    'attachments', (
+      SELECT coalesce(json_agg(CASE WHEN t.as_written IS NULL THEN to_json(t)
+        ELSE json_build_array(t.as_written, t.body) END ORDER BY t.attachment_index), '[]')
+      FROM attachments t WHERE t.vcon_id = v.uuid))
+$$;
+
+-- The rows of one vCon, or null where there is none.
+CREATE OR REPLACE FUNCTION vcon_storage_get_v1(p_uuid uuid) RETURNS json
+  LANGUAGE sql STABLE
+  SET search_path FROM CURRENT
+AS $$ SELECT vcon_storage_rows_v1(v) FROM vcons v WHERE v.uuid = p_uuid $$;
+
+-- Deletes a vCon with its parts. Returns whether it was there, and the revision of the delete.
+CREATE OR REPLACE FUNCTION vcon_storage_delete_v1(p_uuid uuid) RETURNS json
+  LANGUAGE plpgsql
+  SET search_path FROM CURRENT
+AS $$
+DECLARE
+  was_there boolean;
+BEGIN
+  PERFORM vcon_storage_lock_v1(p_uuid);
+  DELETE FROM vcons WHERE uuid = p_uuid;
+  was_there := FOUND;
+  RETURN json_build_object('deleted', was_there, 'revision', nextval('vcon_revision'));
+END
+$$;
+
+-- The rows of the vCons that match all that is not null, the newest first.
+-- The subject is a substring in which every character stands for itself; case does not matter.
+CREATE OR REPLACE FUNCTION vcon_storage_search_v1(
+  p_subject text, p_start timestamptz, p_end timestamptz, p_limit integer
+) RETURNS json
+  LANGUAGE sql STABLE
+  SET search_path FROM CURRENT
+AS $$
+  SELECT coalesce(json_agg(vcon_storage_rows_v1(found) ORDER BY found.created_at DESC, found.uuid),
+    '[]')
+  FROM (
+    SELECT v.* FROM vcons v
+    WHERE (p_subject IS NULL OR v.subject ILIKE
+        '%' || replace(replace(replace(p_subject, '\', '\\'), '%', '\%'), '_', '\_') || '%')
+      AND (p_start IS NULL OR v.created_at >= p_start)
+      AND (p_end IS NULL OR v.created_at <= p_end)
+    ORDER BY v.created_at DESC, v.uuid
+    LIMIT p_limit
+  ) AS found
+$$;
+
+-- Functions are open to PUBLIC when made, and Supabase's default privileges add anon and
+-- authenticated: closed here, so that only the service_role key reads and writes vCons.
+REVOKE ALL ON FUNCTION
+  vcon_storage_version_v1(), vcon_storage_lock_v1(uuid),
+  vcon_storage_save_v1(uuid, text, json, json, json, json, json),
+  vcon_storage_rows_v1(vcons), vcon_storage_get_v1(uuid), vcon_storage_delete_v1(uuid),
+  vcon_storage_search_v1(text, timestamptz, timestamptz, integer)
+  FROM PUBLIC, anon, authenticated;
+GRANT EXECUTE ON FUNCTION
+  vcon_storage_version_v1(), vcon_storage_lock_v1(uuid),
+  vcon_storage_save_v1(uuid, text, json, json, json, json, json),
+  vcon_storage_rows_v1(vcons), vcon_storage_get_v1(uuid), vcon_storage_delete_v1(uuid),
+  vcon_storage_search_v1(text, timestamptz, timestamptz, integer)
+  TO service_role;
+
+RESET search_path;
+NOTIFY pgrst, 'reload schema';
