@@ -1,0 +1,92 @@
+"""The commands. Each does one thing that an operator does, and exits with 0 only if it did it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from . import migrations
+from .errors import StorageError
+from .local.command import up
+
+app = typer.Typer(
+    name="conserver-supabase-storage",
+    help="Supabase storage for the vCon conserver.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+app.command()(up)
+
+
+@app.command()
+def migrate(
+    database_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DATABASE_URL",
+            help="The database's URL, postgresql://postgres:...@host:5432/postgres (in Supabase: "
+            "Connect, direct connection or session pooler).",
+        ),
+    ] = None,
+    schema: Annotated[str, typer.Option(help="The schema to migrate.")] = "public",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be applied; change nothing.")
+    ] = False,
+    print_sql: Annotated[
+        bool,
+        typer.Option("--print", help="Print the SQL of all migrations; needs no database."),
+    ] = False,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--copy-to",
+            file_okay=False,
+            help="Write the migrations' files to a folder, such as supabase/migrations, for "
+            "`supabase db push`; needs no database.",
+        ),
+    ] = None,
+) -> None:
+    """Bring a database to the schema of this release.
+
+    Safe to run twice, and on a database that has such tables already. Nothing is ever dropped.
+    """
+    if print_sql:
+        if schema != "public":
+            typer.echo(f"SET vcon_storage.schema = '{schema.replace("'", "''")}';\n")
+        for migration in migrations.migrations():
+            typer.echo(f"-- {migration.filename}\n{migration.sql}")
+        return
+    if copy_to is not None:
+        copy_to.mkdir(parents=True, exist_ok=True)
+        for migration in migrations.migrations():
+            (copy_to / migration.filename).write_text(migration.sql, "utf-8")
+            typer.echo(f"{copy_to / migration.filename}")
+        return
+    if not database_url:
+        _fail("--database-url is missing (or set DATABASE_URL); --print needs none")
+    with _errors():
+        run = migrations.pending if dry_run else migrations.migrate
+        found = run(database_url, schema=schema)
+    verb = "would apply" if dry_run else "applied"
+    for migration in found:
+        typer.echo(f"{verb} {migration.filename}")
+    if not found:
+        typer.echo(f"nothing to do: the schema {schema!r} is up to date")
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Show our own errors as one line; a traceback is for defects."""
+    try:
+        yield
+    except StorageError as error:
+        _fail(str(error))
+
+
+def _fail(text: str) -> NoReturn:
+    typer.echo(f"error: {text}", err=True)
+    raise typer.Exit(1)
