@@ -1,80 +1,129 @@
-"""The one place that talks to Redis about cached vCons. No failure here fails a save or a get."""
+"""The one place that talks to Redis about cached vCons. Its errors are Redis' own."""
 
-import logging
-from typing import TYPE_CHECKING
+import secrets
+from importlib import resources
+from typing import TYPE_CHECKING, NamedTuple
 
 from .redis_client import connect
 
 if TYPE_CHECKING:
     from redis import Redis
-
-logger = logging.getLogger(__name__)
+    from redis.commands.core import Script
 
 # What every entry begins with; another beginning is another release's, and a miss.
-_FORMAT = b"css1 "
+_FORMAT = b"css1"
+
+
+class Entry(NamedTuple):
+    """A cached vCon: its rows as JSON text, their revision, and the episode it was cached in."""
+
+    revision: int
+    episode: int
+    rows: bytes
+
+    @property
+    def header(self) -> bytes:
+        """How it begins in Redis."""
+        return b"%b %d %d\n" % (_FORMAT, self.revision, self.episode)
+
+    def pack(self) -> bytes:
+        """Return it as it stands in Redis."""
+        return self.header + self.rows
+
+    @classmethod
+    def unpack(cls, value: object) -> "Entry | None":
+        """Read what stands in Redis; None for whatever is no entry of this format."""
+        if not isinstance(value, bytes):
+            return None
+        header, newline, rows = value.partition(b"\n")
+        fields = header.split(b" ")
+        if not newline or len(fields) != 3 or fields[0] != _FORMAT:
+            return None
+        if not fields[1].isdigit() or not fields[2].isdigit():
+            return None
+        return cls(int(fields[1]), int(fields[2]), rows)
 
 
 class Cache:
-    """Keeps the rows of vCons as JSON text, each with its revision.
+    """Entries, each with a gate that decides who may write it (lua/, docs/cache.md).
 
     Args:
         url: the Redis to use.
-        prefix: what keys begin with; the vCon's uuid follows.
+        prefix: what keys begin with; ``{uuid}`` follows, in braces, so that both keys of a vCon are
+            in one slot of a cluster.
         ttl: seconds until an entry expires.
         timeout: seconds to wait for Redis.
+        span: seconds that a change of a vCon may take; for so long its gate stays shut if its
+            writer is never heard of again.
     """
 
-    def __init__(self, url: str, *, prefix: str, ttl: int, timeout: float) -> None:
+    def __init__(self, url: str, *, prefix: str, ttl: int, timeout: float, span: float) -> None:
         self._redis: Redis = connect(url, timeout)
         self._prefix = prefix
         self._ttl = ttl
+        self._span = int(span * 1000)
+        self._begin = self._script("begin")
+        self._complete = self._script("complete")
+        self._miss = self._script("miss")
+        self._fill = self._script("fill")
 
-    def get(self, uuid: str) -> bytes | None:
-        """Return the cached rows of a vCon, or None if there are none or Redis does not answer."""
-        from redis import RedisError  # noqa: PLC0415
-
-        try:
-            entry = self._redis.get(self._key(uuid))
-        except RedisError as error:
-            logger.warning("cache: get failed: %s", type(error).__name__)
-            return None
-        if not isinstance(entry, bytes) or not entry.startswith(_FORMAT):
-            return None
-        return entry.partition(b"\n")[2]
-
-    def put(self, uuid: str, revision: int, rows: str) -> None:
-        """Keep the rows of a vCon for the TTL."""
-        from redis import RedisError  # noqa: PLC0415
-
-        entry = b"%b%d\n%b" % (_FORMAT, revision, rows.encode())
-        try:
-            self._redis.set(self._key(uuid), entry, ex=self._ttl)
-        except RedisError as error:
-            logger.warning("cache: put failed: %s", type(error).__name__)
-
-    def drop(self, uuid: str) -> None:
-        """Forget a vCon."""
-        from redis import RedisError  # noqa: PLC0415
+    def read(self, uuid: str) -> Entry | None:
+        """Return a vCon's entry, or None."""
+        from redis.exceptions import ResponseError  # noqa: PLC0415
 
         try:
-            self._redis.delete(self._key(uuid))
-        except RedisError as error:
-            logger.warning("cache: drop failed: %s", type(error).__name__)
+            return Entry.unpack(self._redis.get(self._keys(uuid)[0]))
+        except ResponseError as error:
+            if str(error).startswith("WRONGTYPE"):
+                return None  # somebody else's key in our place: left alone
+            raise
 
-    def error(self) -> str | None:
-        """Return what is wrong with Redis now, or None if it answers."""
-        from redis import RedisError  # noqa: PLC0415
+    def miss(self, uuid: str, stale: Entry | None) -> str:
+        """Announce a fill; return its ticket, or '' where it would be refused.
 
-        try:
-            self._redis.ping()
-        except RedisError as error:
-            return type(error).__name__
-        return None
+        Args:
+            uuid: the vCon's.
+            stale: an entry to throw away, if it is still there.
+        """
+        arguments: list[str | bytes | int] = [_token(), stale.header if stale else b"", self._span]
+        return _text(self._miss(self._keys(uuid), arguments))
+
+    def fill(self, uuid: str, ticket: str, entry: Entry) -> bool:
+        """Keep what the database said after the miss; return whether it was accepted."""
+        return bool(self._fill(self._keys(uuid), [ticket, entry.pack(), self._ttl]))
+
+    def begin(self, uuid: str) -> str:
+        """Throw an entry away and shut its gate, before a change; return the change's name."""
+        writer = _token()
+        self._begin(self._keys(uuid), [writer, self._span])
+        return writer
+
+    def complete(self, uuid: str, writer: str, entry: Entry | None) -> bool:
+        """Open the gate after a change; return whether the new entry was accepted."""
+        packed = entry.pack() if entry else b""
+        return bool(self._complete(self._keys(uuid), [writer, _token(), packed, self._ttl]))
+
+    def probe(self) -> None:
+        """Raise unless Redis does what a change needs of it."""
+        self.complete("probe", self.begin("probe"), None)
 
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
         self._redis.connection_pool.disconnect()
 
-    def _key(self, uuid: str) -> str:
-        return self._prefix + uuid
+    def _keys(self, uuid: str) -> list[str]:
+        key = f"{self._prefix}{{{uuid}}}"
+        return [key, f"{key}:gate"]
+
+    def _script(self, name: str) -> "Script":
+        source = resources.files(__package__).joinpath(f"lua/{name}.lua").read_text("utf-8")
+        return self._redis.register_script(source)
+
+
+def _token() -> str:
+    return secrets.token_hex(8)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -4,8 +4,8 @@ import json
 import os
 import re
 import time
-import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # connection or no schema cache, 520 is Supabase's edge when the origin gave no answer.
 _PASSING = frozenset({429, 502, 503, 504, 520})
 
+# What vcon_storage_in_time_v1 raises. Whoever hears it was still waiting.
+_TOO_LATE = "PT504"
+
 # An answer without data is read this many bytes far to find out what is wrong.
 _ERROR_BYTES = 20_000
 
@@ -32,56 +35,80 @@ _POOL = 32
 class Database:
     """Calls the functions of ``sql/`` through PostgREST.
 
-    One instance serves all threads of a process. In a forked child it makes itself new
-    connections and never touches those of its parent.
+    One instance serves all threads of a process. A forked child makes itself new connections and
+    never touches those of its parent.
     """
 
     def __init__(self, options: Options) -> None:
         self._options = options
         self._where = options.rest_url or options.url or ""
         self._clients: dict[int, Client] = {}
-        _databases.add(self)
 
-    def call(self, function: str, arguments: str) -> bytes:
+    def call(
+        self,
+        function: str,
+        arguments: str,
+        *,
+        until: float | None = None,
+        once: bool = False,
+        clock: Callable[[], float | None] | None = None,
+    ) -> bytes:
         """Call a function that can be repeated without harm, until it answers or time is up.
 
         Args:
             function: its name.
             arguments: a JSON object, by name.
+            until: when time is up (time.monotonic()); default: `total_timeout` seconds from now.
+            once: whether to leave it at one attempt.
+            clock: the database's time (seconds since 1970), as far as known. With it, each attempt
+                names the time at which it is given up, and the function does nothing after that: a
+                request that was delayed must not undo what came after it.
 
         Returns:
             Its result as JSON text.
 
         Raises:
-            UnavailableError: no answer within `total_timeout` seconds.
+            UnavailableError: no answer in time.
             RefusedError: the server said no.
         """
-        deadline = time.monotonic() + self._options.total_timeout
-        content = arguments.encode()
+        began = time.monotonic()
+        deadline = began + self._options.total_timeout if until is None else until
+        attempt = _Call(function, arguments.encode(), deadline, clock)
         retrying = Retrying(
             retry=retry_if_exception_type(_PassingError),
             wait=_Wait(deadline),
-            stop=lambda _: time.monotonic() >= deadline - 0.01,
+            stop=lambda _: once or time.monotonic() >= deadline - 0.01,
             reraise=True,
         )
         try:
-            return retrying(self._attempt, function, content, deadline)
+            return retrying(self._attempt, attempt)
         except _PassingError as error:
             attempts = retrying.statistics.get("attempt_number", 1)
             raise UnavailableError(
-                f"{error} (tried {attempts} times in {self._options.total_timeout:g} s)"
+                f"{error} (tried {attempts} times in {time.monotonic() - began:.1f} s)",
+                may_have_happened=attempt.may_have_happened,
+                silent=attempt.silent,
             ) from error.__cause__
+
+    def ask(self, function: str, arguments: str, *, until: float | None = None) -> dict[str, Any]:
+        """Call a function whose result is a small object, and parse it. Otherwise as `call`."""
+        answer: dict[str, Any] = json.loads(self.call(function, arguments, until=until))
+        return answer
 
     def close(self) -> None:
         """Close this process' connections. A later call opens new ones."""
         if client := self._clients.pop(os.getpid(), None):
             client.postgrest.session.close()
 
-    def _attempt(self, function: str, content: bytes, deadline: float) -> bytes:
+    def forget(self) -> None:
+        """Drop the parent's connections in a forked child, without a word to the server."""
+        self._clients = {}
+
+    def _attempt(self, call: "_Call") -> bytes:
         import httpx  # noqa: PLC0415  costs more than the rest of the package
 
         client = self._client()
-        left = max(deadline - time.monotonic(), 0.01)
+        left = max(call.deadline - time.monotonic(), 0.01)
         wait = min(self._options.read_timeout, left)
         timeout = httpx.Timeout(wait, connect=min(self._options.connect_timeout, left))
         # Not client.rpc(): that would encode the arguments and parse the answer itself, which
@@ -90,19 +117,26 @@ class Database:
         try:
             with rest.session.stream(
                 "POST",
-                str(rest.base_url.joinpath("rpc", function)),
-                content=content,
+                str(rest.base_url.joinpath("rpc", call.function)),
+                content=call.content(wait),
                 headers={**rest.headers, "Content-Type": "application/json"},
                 timeout=timeout,
             ) as response:
-                body = _read(response, deadline)
+                body = _read(response, call.deadline)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise self._transport_error(error) from error
         except httpx.TransportError as error:
+            call.may_have_happened = True
+            call.silent = call.silent or isinstance(error, httpx.TimeoutException)
             raise self._transport_error(error) from error
         if response.is_success:
             return body
         said = _said(body)
         if response.status_code in _PASSING:
             code = said.get("code")
+            call.may_have_happened |= response.status_code != 429
+            if code == _TOO_LATE:
+                call.distrust_clock()
             raise _PassingError(
                 f"Supabase at {self._where} is busy or away: HTTP {response.status_code}"
                 + (f", {code}" if code else ""),
@@ -113,7 +147,7 @@ class Database:
             status=response.status_code,
             where=self._where,
             schema=self._options.schema_,
-            function=function,
+            function=call.function,
             location=response.headers.get("location"),
         )
 
@@ -166,16 +200,33 @@ class Database:
         )
 
 
-_databases: "weakref.WeakSet[Database]" = weakref.WeakSet()
+class _Call:
+    """One call with all its attempts, and what is known of them if none is answered."""
 
+    def __init__(
+        self,
+        function: str,
+        arguments: bytes,
+        deadline: float,
+        clock: Callable[[], float | None] | None,
+    ) -> None:
+        self.function = function
+        self.deadline = deadline
+        self.may_have_happened = False
+        self.silent = False
+        self._arguments = arguments
+        self._clock = clock
 
-def _forget_after_fork() -> None:
-    """Drop the parent's connections in a forked child, without a word to the server on them."""
-    for database in _databases:
-        database._clients.clear()
+    def distrust_clock(self) -> None:
+        """Name no deadline any more: what we know of the database's clock is wrong."""
+        self._clock = None
 
-
-os.register_at_fork(after_in_child=_forget_after_fork)
+    def content(self, wait: float) -> bytes:
+        """Return the arguments for an attempt that is given up after so many seconds."""
+        now = self._clock() if self._clock else None
+        if now is None:
+            return self._arguments
+        return b'{"p_deadline":%.3f,%b' % (now + wait, self._arguments[1:])
 
 
 class _PassingError(UnavailableError):

@@ -45,7 +45,17 @@ class UnavailableError(StorageError):
 
     A save that ends like this may or may not have been committed. Saving again is safe: the same
     vCon twice is no change.
+
+    Attributes:
+        may_have_happened: False if it is certain that nothing was changed.
+        silent: whether it was reached, or may have been, and never answered; False if it was
+            away: no connection, or an answer that says so.
     """
+
+    def __init__(self, text: str, *, may_have_happened: bool = False, silent: bool = False) -> None:
+        super().__init__(text)
+        self.may_have_happened = may_have_happened
+        self.silent = silent
 
 
 class RefusedError(StorageError):

@@ -24,16 +24,20 @@ def connect(url: str, timeout: float) -> "Redis":
     from redis.retry import Retry  # noqa: PLC0415
 
     try:
-        return Redis.from_url(
+        redis = Redis.from_url(
             url,
-            decode_responses=False,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             # Once more, at once: a pooled connection may have died with a restart of Redis. Never
             # after a timeout: that would cost a second one.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             retry_on_timeout=False,
+            socket_keepalive=True,
+            health_check_interval=30,
         )
     except (ValueError, TypeError) as error:
         msg = f"{mask_url(url)} is no usable Redis URL: {error}"
         raise ValueError(msg) from None
+    # Entries are bytes, whatever the URL's query says (decode_responses=true).
+    redis.connection_pool.connection_kwargs["decode_responses"] = False
+    return redis

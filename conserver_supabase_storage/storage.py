@@ -2,14 +2,20 @@
 
 import hashlib
 import json
+import os
+import time
+import weakref
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from .cache import Cache
+from .cache import Entry
+from .coherence import CoherentCache
 from .database import Database
 from .document import Document, canonical_uuid, dumps, read, uuid_of
-from .errors import ConfigurationError, StorageError
+from .errors import ConfigurationError, StorageError, UnavailableError
+from .flights import Flights
+from .freshness import Freshness
 from .options import Options
 from .query import Query
 from .rows import vcon as vcon_rows
@@ -33,17 +39,13 @@ class SupabaseStorage:
     def __init__(self, options: Mapping[str, Any] | Options | None = None) -> None:
         self._options = o = Options.parse(options)
         self._database = Database(o)
-        self._cache: Cache | None = None
-        if o.redis_url:
-            try:
-                self._cache = Cache(
-                    o.redis_url.get_secret_value(),
-                    prefix=o.cache_prefix,
-                    ttl=o.cache_ttl,
-                    timeout=o.redis_timeout,
-                )
-            except ValueError as error:
-                raise ConfigurationError(f"redis_url: {error}") from None
+        self._freshness = Freshness()
+        self._flights = Flights()
+        try:
+            self._cache = CoherentCache(o, self._database, self._freshness)
+        except ValueError as error:
+            raise ConfigurationError(f"redis_url: {error}") from None
+        _storages.add(self)
 
     @property
     def options(self) -> Options:
@@ -68,12 +70,12 @@ class SupabaseStorage:
         # Of the arguments, not of the document: a release that fills columns differently writes
         # them anew.
         digest = hashlib.sha256(arguments.encode()).hexdigest()
-        answer = self._database.call(
-            "vcon_storage_save_v1",
-            f'{{"p_uuid":"{uuid}","p_digest":"{digest}",{arguments[1:]}',
-        )
-        if self._cache:
-            self._cache.put(uuid, int(answer), dumps(vcon_rows.stored(rows)))
+        arguments = f'{{"p_uuid":"{uuid}","p_digest":"{digest}",{arguments[1:]}'
+        until = self._until()
+        with self._cache.change(uuid, until) as change:
+            saved = self._change("vcon_storage_save_v1", arguments, until)
+            if self._cache.is_on:
+                change.done(saved["revision"], saved, dumps(vcon_rows.stored(rows)))
 
     def get(self, uuid: str, *, parse_float: Callable[[str], Any] | None = None) -> Document | None:
         """Return a vCon as it was saved, or None if there is none.
@@ -92,14 +94,8 @@ class SupabaseStorage:
             RefusedError: Supabase refused it.
         """
         uuid = canonical_uuid(uuid)
-        if self._cache and (cached := self._cache.get(uuid)) is not None:
-            return vcon_rows.from_stored(cached, parse_float)
-        answer = self._database.call("vcon_storage_get_v1", f'{{"p_uuid":"{uuid}"}}')
-        if answer == b"null":
-            return None
-        if self._cache:
-            self._cache.put(uuid, json.loads(answer)["revision"] or 0, answer.decode())
-        return vcon_rows.from_stored(answer, parse_float)
+        rows = self._flights.read(uuid, self._look, self._fetch, self._options.total_timeout)
+        return None if rows == _NOTHING else vcon_rows.from_stored(rows, parse_float)
 
     def delete(self, uuid: str) -> bool:
         """Delete a vCon with all its parts.
@@ -116,10 +112,10 @@ class SupabaseStorage:
             RefusedError: Supabase refused it; nothing was deleted.
         """
         uuid = canonical_uuid(uuid)
-        answer = json.loads(self._database.call("vcon_storage_delete_v1", f'{{"p_uuid":"{uuid}"}}'))
-        if self._cache:
-            self._cache.drop(uuid)
-        return bool(answer["deleted"])
+        until = self._until()
+        with self._cache.change(uuid, until):
+            deleted = self._change("vcon_storage_delete_v1", f'{{"p_uuid":"{uuid}"}}', until)
+        return bool(deleted["deleted"])
 
     def search(self, query: Mapping[str, Any] | None = None) -> list[Document]:
         """Return the vCons that match, the newest (``created_at``) first.
@@ -152,7 +148,7 @@ class SupabaseStorage:
             database = "ok"
         except StorageError as error:
             database = str(error)
-        cache = (self._cache.error() or "ok") if self._cache else "off"
+        cache = self._cache.status()
         degraded = "ok" if cache in {"ok", "off"} else "degraded"
         return {
             "status": degraded if database == "ok" else "down",
@@ -164,8 +160,7 @@ class SupabaseStorage:
     def close(self) -> None:
         """Close the connections. May be called twice; a later operation opens new ones."""
         self._database.close()
-        if self._cache:
-            self._cache.close()
+        self._cache.close()
 
     def __enter__(self) -> Self:
         return self
@@ -180,3 +175,72 @@ class SupabaseStorage:
 
     def __repr__(self) -> str:
         return f"SupabaseStorage({self._options!r})"
+
+    def _until(self) -> float:
+        """Return when an operation that begins now gives up."""
+        return time.monotonic() + self._options.total_timeout
+
+    def _change(self, function: str, arguments: str, until: float) -> dict[str, Any]:
+        """Call a function that changes a vCon."""
+        asked = time.monotonic()
+        answer: dict[str, Any] = json.loads(
+            self._database.call(function, arguments, until=until, clock=self._freshness.now)
+        )
+        self._freshness.note(asked, answer)
+        return answer
+
+    def _look(self, uuid: str) -> tuple[bytes | None, Entry | None]:
+        return self._cache.look(uuid)
+
+    def _fetch(self, uuid: str, entry: Entry | None) -> bytes:
+        """Ask the database for a vCon's rows, and bring them to the cache.
+
+        An entry that the cache has, but can't vouch for, is compared: where the database still
+        has its revision, the rows need not travel.
+        """
+        ticket = "" if entry else self._cache.ticket(uuid)
+        known = f',"p_known":{entry.revision}' if entry else ""
+        asked = time.monotonic()
+        try:
+            answer = self._database.call(
+                "vcon_storage_get_v1", f'{{"p_uuid":"{uuid}"{known}}}', once=entry is not None
+            )
+        except UnavailableError as error:
+            if entry is None:
+                raise
+            if error.silent:  # perhaps only slow, and others may be saving
+                return self._fetch(uuid, None)
+            self._freshness.prolong()
+            return entry.rows
+        header, _, rest = answer.partition(_ROWS)
+        state, rows = json.loads(header + b"}"), rest[:-1]
+        self._freshness.note(asked, state)
+        if entry is None:
+            self._cache.fill(uuid, ticket, state, rows)
+            return rows
+        same = state["revision"] == entry.revision
+        if not same or state["episode"] != entry.episode:
+            self._cache.discard(uuid, entry)
+        return entry.rows if same else rows
+
+    def _forget(self) -> None:
+        """Start afresh in a forked child: connections, threads and locks are the parent's."""
+        self._database.forget()
+        self._cache.forget()
+        self._flights.forget()
+
+
+# How json_build_object writes the member before the rows, which are the last one; taken as they
+# are, they need to be parsed only once.
+_ROWS = b', "rows" : '
+_NOTHING = b"null"
+
+_storages: "weakref.WeakSet[SupabaseStorage]" = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for storage in _storages:
+        storage._forget()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

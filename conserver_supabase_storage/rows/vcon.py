@@ -62,29 +62,28 @@ def to_rows(document: Document) -> dict[str, Row | list[Row]]:
 
 
 def stored(rows: dict[str, Any]) -> dict[str, Any]:
-    """Return rows that are about to be written in the form in which the get function reads them."""
+    """Return rows that are about to be written as the get function will return them."""
     return {
         "vcon": rows["vcon"]["as_written"],
         **{table: [[row["as_written"], row.get("body")] for row in rows[table]] for table in PARTS},
     }
 
 
-def from_stored(text: str | bytes, parse_float: ParseFloat = None) -> Document | None:
-    """Turn what the get function returned (JSON text) into the document, or None for null.
+def from_stored(text: str | bytes, parse_float: ParseFloat = None) -> Document:
+    """Turn stored rows (JSON text) into the document.
 
     Args:
         text: an object with the header (``vcon``) and a list of rows per table.
         parse_float: how to read decimals, as in `json.loads`.
 
     Returns:
-        A new document, or None where the text is null.
+        A new document.
     """
-    found = json.loads(text, parse_float=parse_float)
-    return None if found is None else from_found(found, parse_float)
+    return from_found(json.loads(text, parse_float=parse_float), parse_float)
 
 
 def from_found(found: dict[str, Any], parse_float: ParseFloat = None) -> Document:
-    """Turn the parsed result of the get function into the document; it becomes part of it."""
+    """Turn parsed rows into the document; they become part of it."""
     document: Document = found["vcon"] or _from_columns(found["columns"])
     for table in PARTS:
         rows = found[table]

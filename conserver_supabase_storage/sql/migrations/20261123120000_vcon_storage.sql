@@ -189,6 +189,61 @@ CREATE OR REPLACE FUNCTION vcon_storage_version_v1() RETURNS text
   SET search_path FROM CURRENT
 AS $$ SELECT '20261123120000' $$;
 
+-- What readers of a cache have to know. A writer that can't reach the cache's Redis enters a doubt;
+-- while one is in force, no reader uses the cache. Each doubt begins a new episode, and what was
+-- cached in an older episode is never used again (docs/cache.md).
+CREATE TABLE IF NOT EXISTS vcon_cache_state (
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  episode bigint NOT NULL DEFAULT 1
+);
+INSERT INTO vcon_cache_state DEFAULT VALUES ON CONFLICT DO NOTHING;
+CREATE TABLE IF NOT EXISTS vcon_cache_doubts (
+  writer uuid PRIMARY KEY,
+  until timestamptz NOT NULL
+);
+-- When a vCon was deleted, for saves that were spooled before: they must not bring it back.
+CREATE TABLE IF NOT EXISTS vcon_tombstones (
+  uuid uuid PRIMARY KEY,
+  deleted_at timestamptz NOT NULL
+);
+ALTER TABLE vcon_cache_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE vcon_cache_doubts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE vcon_tombstones ENABLE ROW LEVEL SECURITY;
+REVOKE ALL ON vcon_cache_state, vcon_cache_doubts, vcon_tombstones FROM PUBLIC, anon, authenticated;
+GRANT SELECT, INSERT, UPDATE, DELETE ON vcon_cache_state, vcon_cache_doubts, vcon_tombstones
+  TO service_role;
+
+CREATE OR REPLACE FUNCTION vcon_storage_cache_state_v1(
+  OUT episode bigint, OUT off boolean, OUT now double precision
+)
+  LANGUAGE sql STABLE
+  SET search_path FROM CURRENT
+AS $$
+  -- now() is the transaction's beginning: a doubt counts a little longer than it has to.
+  SELECT s.episode, EXISTS (SELECT FROM vcon_cache_doubts d WHERE d.until > now()),
+    extract(epoch FROM clock_timestamp())
+  FROM vcon_cache_state s
+$$;
+
+-- Enters a doubt for so many seconds from now, or prolongs it; with 0 seconds leaves it.
+CREATE OR REPLACE FUNCTION vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision)
+  RETURNS json
+  LANGUAGE plpgsql
+  SET search_path FROM CURRENT
+AS $$
+BEGIN
+  IF p_seconds > 0 THEN
+    UPDATE vcon_cache_state SET episode = vcon_cache_state.episode + 1;
+    INSERT INTO vcon_cache_doubts VALUES (p_writer, now() + make_interval(secs => p_seconds))
+      ON CONFLICT (writer) DO UPDATE SET until = greatest(vcon_cache_doubts.until, excluded.until);
+    DELETE FROM vcon_cache_doubts WHERE until < now() - interval '1 day';
+  ELSE
+    DELETE FROM vcon_cache_doubts WHERE writer = p_writer;
+  END IF;
+  RETURN (SELECT to_json(s) FROM vcon_storage_cache_state_v1() s);
+END
+$$;
+
 -- One writer per vCon at a time: what follows in the transaction sees the last committed state,
 -- and revisions are taken in the order of commits.
 CREATE OR REPLACE FUNCTION vcon_storage_lock_v1(p_uuid uuid) RETURNS void
@@ -196,25 +251,57 @@ CREATE OR REPLACE FUNCTION vcon_storage_lock_v1(p_uuid uuid) RETURNS void
   SET search_path FROM CURRENT
 AS $$ SELECT pg_advisory_xact_lock(hashtextextended(p_uuid::text, 8615)) $$;
 
+-- Ends a change that its caller has given up: it was delayed on the way, and by now something newer
+-- may have been done. The caller names the time (seconds since 1970, by this clock). PostgREST turns
+-- the code into HTTP 504.
+CREATE OR REPLACE FUNCTION vcon_storage_in_time_v1(p_deadline double precision) RETURNS void
+  LANGUAGE plpgsql
+  SET search_path FROM CURRENT
+AS $$
+BEGIN
+  IF extract(epoch FROM clock_timestamp()) > p_deadline THEN
+    RAISE SQLSTATE 'PT504' USING MESSAGE = 'given up by its caller';
+  END IF;
+END
+$$;
+
 -- Saves a whole vCon: its header and its parts' rows, as the package's rows/ makes them.
 -- Parts that are no longer there go, rows that are the same stay untouched, and a vCon that is the
--- same as a whole (digest) is no change at all. Returns its revision.
+-- same as a whole (digest) is no change at all.
+-- p_not_after (seconds since 1970): a save that was spooled at that time. It is left out where the
+-- vCon was saved or deleted later. p_touch: counts as a change even where nothing differs, so that
+-- a save spooled earlier is left out. p_deadline: see vcon_storage_in_time_v1.
+-- Returns the revision, whether it was left out, and the cache's state.
 CREATE OR REPLACE FUNCTION vcon_storage_save_v1(
   p_uuid uuid, p_digest text, p_vcon json,
-  p_parties json, p_dialog json, p_analysis json, p_attachments json
-) RETURNS bigint
+  p_parties json, p_dialog json, p_analysis json, p_attachments json,
+  p_not_after double precision DEFAULT NULL, p_touch boolean DEFAULT false,
+  p_deadline double precision DEFAULT NULL
+) RETURNS json
   LANGUAGE plpgsql
   SET search_path FROM CURRENT
 AS $$
 DECLARE
   found_digest text;
   found_revision bigint;
+  found_saved_at timestamptz;
   next_revision bigint;
 BEGIN
   PERFORM vcon_storage_lock_v1(p_uuid);
-  SELECT digest, revision INTO found_digest, found_revision FROM vcons WHERE uuid = p_uuid;
+  SELECT digest, revision, saved_at INTO found_digest, found_revision, found_saved_at
+    FROM vcons WHERE uuid = p_uuid;
+  IF p_not_after IS NOT NULL AND (found_saved_at > to_timestamp(p_not_after) OR EXISTS (
+      SELECT FROM vcon_tombstones WHERE uuid = p_uuid AND deleted_at > to_timestamp(p_not_after)))
+  THEN
+    RETURN (SELECT json_build_object('revision', found_revision, 'left_out', true,
+      'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
+  END IF;
   IF found_digest = p_digest THEN
-    RETURN found_revision;
+    IF p_touch THEN
+      UPDATE vcons SET saved_at = clock_timestamp() WHERE uuid = p_uuid;
+    END IF;
+    RETURN (SELECT json_build_object('revision', found_revision, 'left_out', false,
+      'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
   END IF;
   next_revision := nextval('vcon_revision');
 
@@ -224,7 +311,7 @@ BEGIN
   SELECT
     p_uuid, p_uuid, coalesce(vcon_version, ''), subject, coalesce(created_at, now()),
     coalesce(updated_at, now()), extensions, must_support, critical,
-    redacted, appended, amended, group_data, as_written, next_revision, p_digest, now()
+    redacted, appended, amended, group_data, as_written, next_revision, p_digest, clock_timestamp()
   FROM json_populate_record(NULL::vcons, p_vcon)
   ON CONFLICT (uuid) DO UPDATE SET
     vcon_version = excluded.vcon_version, subject = excluded.subject,
@@ -347,7 +434,9 @@ BEGIN
   DELETE FROM attachments
     WHERE vcon_id = p_uuid AND attachment_index >= json_array_length(p_attachments);
 
-  RETURN next_revision;
+  PERFORM vcon_storage_in_time_v1(p_deadline);
+  RETURN (SELECT json_build_object('revision', next_revision, 'left_out', false,
+    'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
 END
 $$;
 
@@ -358,7 +447,6 @@ CREATE OR REPLACE FUNCTION vcon_storage_rows_v1(v vcons) RETURNS json
   SET search_path FROM CURRENT
 AS $$
   SELECT json_build_object(
-    'revision', v.revision,
     'vcon', v.as_written,
     'columns', CASE WHEN v.as_written IS NULL THEN to_json(v) END,
     'parties', (
@@ -379,14 +467,29 @@ AS $$
       FROM attachments t WHERE t.vcon_id = v.uuid))
 $$;
 
--- The rows of one vCon, or null where there is none.
-CREATE OR REPLACE FUNCTION vcon_storage_get_v1(p_uuid uuid) RETURNS json
+-- A vCon's revision and rows, when it was last saved or deleted (seconds since 1970), and the
+-- cache's state. The rows are null where there is no such vCon, and where its revision is the one
+-- that the caller knows already.
+CREATE OR REPLACE FUNCTION vcon_storage_get_v1(p_uuid uuid, p_known bigint DEFAULT NULL)
+  RETURNS json
   LANGUAGE sql STABLE
   SET search_path FROM CURRENT
-AS $$ SELECT vcon_storage_rows_v1(v) FROM vcons v WHERE v.uuid = p_uuid $$;
+AS $$
+  SELECT json_build_object(
+    'episode', s.episode, 'off', s.off, 'now', s.now,
+    'revision', v.revision,
+    'changed_at', extract(epoch FROM coalesce(v.saved_at,
+      (SELECT t.deleted_at FROM vcon_tombstones t WHERE t.uuid = p_uuid))),
+    'rows', CASE WHEN v.uuid IS NOT NULL AND (p_known IS NULL
+      OR v.revision IS DISTINCT FROM p_known) THEN vcon_storage_rows_v1(v) END)
+  FROM vcon_storage_cache_state_v1() s LEFT JOIN vcons v ON v.uuid = p_uuid
+$$;
 
--- Deletes a vCon with its parts. Returns whether it was there, and the revision of the delete.
-CREATE OR REPLACE FUNCTION vcon_storage_delete_v1(p_uuid uuid) RETURNS json
+-- Deletes a vCon with its parts. p_touch: leaves a tombstone even where there was none, so that a
+-- save spooled earlier is left out. Returns whether it was there, and the cache's state.
+CREATE OR REPLACE FUNCTION vcon_storage_delete_v1(
+  p_uuid uuid, p_touch boolean DEFAULT false, p_deadline double precision DEFAULT NULL
+) RETURNS json
   LANGUAGE plpgsql
   SET search_path FROM CURRENT
 AS $$
@@ -396,7 +499,17 @@ BEGIN
   PERFORM vcon_storage_lock_v1(p_uuid);
   DELETE FROM vcons WHERE uuid = p_uuid;
   was_there := FOUND;
-  RETURN json_build_object('deleted', was_there, 'revision', nextval('vcon_revision'));
+  IF was_there OR p_touch THEN
+    INSERT INTO vcon_tombstones VALUES (p_uuid, clock_timestamp())
+      ON CONFLICT (uuid) DO UPDATE SET deleted_at = excluded.deleted_at;
+    -- They matter for as long as a spooled save may wait; once in a while the old ones go.
+    IF random() < 0.001 THEN
+      DELETE FROM vcon_tombstones WHERE deleted_at < now() - interval '90 days';
+    END IF;
+  END IF;
+  PERFORM vcon_storage_in_time_v1(p_deadline);
+  RETURN (SELECT json_build_object('deleted', was_there, 'revision', nextval('vcon_revision'),
+    'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
 END
 $$;
 
@@ -425,14 +538,22 @@ $$;
 -- authenticated: closed here, so that only the service_role key reads and writes vCons.
 REVOKE ALL ON FUNCTION
   vcon_storage_version_v1(), vcon_storage_lock_v1(uuid),
-  vcon_storage_save_v1(uuid, text, json, json, json, json, json),
-  vcon_storage_rows_v1(vcons), vcon_storage_get_v1(uuid), vcon_storage_delete_v1(uuid),
+  vcon_storage_cache_state_v1(), vcon_storage_doubt_v1(uuid, double precision),
+  vcon_storage_save_v1(
+    uuid, text, json, json, json, json, json, double precision, boolean, double precision),
+  vcon_storage_in_time_v1(double precision),
+  vcon_storage_rows_v1(vcons), vcon_storage_get_v1(uuid, bigint),
+  vcon_storage_delete_v1(uuid, boolean, double precision),
   vcon_storage_search_v1(text, timestamptz, timestamptz, integer)
   FROM PUBLIC, anon, authenticated;
 GRANT EXECUTE ON FUNCTION
   vcon_storage_version_v1(), vcon_storage_lock_v1(uuid),
-  vcon_storage_save_v1(uuid, text, json, json, json, json, json),
-  vcon_storage_rows_v1(vcons), vcon_storage_get_v1(uuid), vcon_storage_delete_v1(uuid),
+  vcon_storage_cache_state_v1(), vcon_storage_doubt_v1(uuid, double precision),
+  vcon_storage_save_v1(
+    uuid, text, json, json, json, json, json, double precision, boolean, double precision),
+  vcon_storage_in_time_v1(double precision),
+  vcon_storage_rows_v1(vcons), vcon_storage_get_v1(uuid, bigint),
+  vcon_storage_delete_v1(uuid, boolean, double precision),
   vcon_storage_search_v1(text, timestamptz, timestamptz, integer)
   TO service_role;
 

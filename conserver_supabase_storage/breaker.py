@@ -1,0 +1,84 @@
+"""Stops asking a Redis that fails, and notices by itself when it is back."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+# Seconds between two looks at a Redis that failed.
+PROBE_INTERVAL = 0.25
+
+
+class Breaker:
+    """Open after a failure, closed again by a thread that asks until the answer is right.
+
+    While it is open nobody waits for Redis. The thread lives only as long as that.
+
+    Args:
+        probe: raises if Redis still fails.
+        recovered: called by the thread once the breaker is closed; asked again until it is true.
+    """
+
+    def __init__(self, probe: Callable[[], None], recovered: Callable[[], bool]) -> None:
+        self._probe = probe
+        self._recovered = recovered
+        self._lock = threading.Lock()
+        self._open = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether Redis is not to be asked now."""
+        return self._open
+
+    def trip(self, error: Exception) -> None:
+        """Open it; one log line per outage."""
+        with self._lock:
+            if not self._open:
+                logger.warning("cache: Redis fails (%s), going on without it", type(error).__name__)
+            self._open = True
+        self.watch()
+
+    def watch(self) -> None:
+        """See to it that the thread runs until Redis is back and `recovered` is true."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._start()
+
+    def _start(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._watch, args=(self._stop,), name="supabase-storage-redis", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop.set()
+
+    def forget(self) -> None:
+        """Start afresh in a forked child, which has no such thread."""
+        self._lock = threading.Lock()
+        self._open = False
+        self._thread = None
+
+    def _watch(self, stop: threading.Event) -> None:
+        from redis import RedisError  # noqa: PLC0415
+
+        pid = os.getpid()
+        while not stop.wait(PROBE_INTERVAL) and pid == os.getpid():
+            if self._open:
+                try:
+                    self._probe()
+                except RedisError:
+                    continue
+                self._open = False
+                logger.warning("cache: Redis is back")
+            if self._recovered():
+                with self._lock:
+                    if not self._open:
+                        self._thread = None
+                        return

@@ -1,0 +1,131 @@
+"""How long an entry of the cache may be believed, and how a writer without Redis revokes that.
+
+A reader believes the cache for TRUST seconds after the database last told it the cache's state. A
+writer that can't reach Redis tells the database (a doubt), and does not return before TRUST seconds
+have passed since: by then every reader has either asked again, or no longer believes.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+# Seconds. One number for all processes that share a database: the promise above rests on it.
+TRUST = 1.0
+
+# Seconds. A request that got no answer may still be carried out. It names its deadline itself, but
+# the first one of a process doesn't know the database's time yet: PostgREST waits up to 10 s for a
+# database connection (db-pool-acquisition-timeout), and Supabase's statement timeout is 8 s.
+LATE = 20.0
+
+# A doubt is left when Redis is back; where its writer died, it ends by itself after so many
+# seconds on top of an operation's.
+_DOUBT = 60.0
+
+
+class State(NamedTuple):
+    """What the database says about caches: the episode, and whether a doubt is in force."""
+
+    asked: float
+    episode: int
+    off: bool
+
+
+class Freshness:
+    """What this process knows of the cache's state, and of the database's clock."""
+
+    def __init__(self) -> None:
+        self._state = State(float("-inf"), 0, off=True)
+        self._clock: tuple[float, float] | None = None
+
+    def note(self, asked: float, answer: Mapping[str, Any]) -> None:
+        """Take in the state from an answer; `asked` is time.monotonic() before its request."""
+        if asked > self._state.asked:
+            self._state = State(asked, answer["episode"], answer["off"])
+            # Half of the request's time is the error of this; steps of this machine's clock
+            # don't matter.
+            self._clock = (answer["now"], (asked + time.monotonic()) / 2)
+
+    def state(self) -> State | None:
+        """Return the state, or None if it is too old to go by."""
+        state = self._state
+        return state if time.monotonic() - state.asked < TRUST else None
+
+    def prolong(self) -> None:
+        """Go by the last state for another while: the database is away, so nothing changes."""
+        self._state = self._state._replace(asked=time.monotonic())
+
+    def now(self) -> float | None:
+        """Return the database's time (seconds since 1970), or None if it never answered."""
+        clock = self._clock
+        return clock and clock[0] + time.monotonic() - clock[1]
+
+
+class Doubt:
+    """This process' doubt: entered by its first change without Redis, left when Redis is back.
+
+    Args:
+        tell: tells the database (writer, seconds, until); 0 seconds to leave. `until` is when it
+            gives up (time.monotonic()), None for the usual time.
+        span: seconds that one operation may take.
+    """
+
+    def __init__(self, tell: Callable[[str, float, float | None], None], span: float) -> None:
+        self._tell = tell
+        self._span = span
+        self.forget()
+
+    def forget(self) -> None:
+        """Start afresh, in a forked child as another writer."""
+        self._writer = str(uuid.uuid4())
+        self._lock = threading.Lock()
+        self._until = float("-inf")
+        self._settled = 0.0
+        self._changes = 0
+        self._late = float("-inf")
+
+    def enter(self, until: float) -> None:
+        """Begin a change without Redis: returns once the database knows, `until` at the latest.
+
+        Raises:
+            StorageError: the database could not be told; the change must not be made.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if self._until - now < self._span + LATE:
+                seconds = _DOUBT + self._span + LATE
+                lapsed = self._until < now
+                self._tell(self._writer, seconds, until)
+                self._until = now + seconds
+                if lapsed:
+                    self._settled = time.monotonic() + TRUST
+            self._changes += 1
+
+    def settle(self) -> None:
+        """Wait until no reader believes what it cached before the doubt."""
+        if (left := self._settled - time.monotonic()) > 0:
+            time.sleep(left)
+
+    def changed(self, *, surely: bool) -> None:
+        """End a change. Where its outcome is unknown, the doubt outlives it."""
+        with self._lock:
+            self._changes -= 1
+            if not surely:
+                self._late = time.monotonic() + LATE
+
+    def leave(self) -> bool:
+        """Leave the doubt, if no change needs it any more; return whether it is left.
+
+        Raises:
+            StorageError: the database could not be told; it ends by itself in time.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if self._until < now:
+                return True
+            if self._changes or now < self._late:
+                return False
+            self._tell(self._writer, 0, None)
+            self._until = float("-inf")
+            return True

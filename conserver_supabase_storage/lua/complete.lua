@@ -1,0 +1,34 @@
+-- After a vCon was changed: its new entry is kept if this was the only change since its begin;
+-- where changes overlapped nothing is kept, and the next reader asks the database.
+-- KEYS: entry, gate   ARGV: writer, a new g, new entry ('' for none), its TTL in seconds
+-- Returns 1 if the entry was kept.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local alone = redis.call('HGET', KEYS[2], 'g') == ARGV[1]
+local gate = redis.call('HGETALL', KEYS[2])
+for i = 1, #gate, 2 do
+  if string.sub(gate[i], 1, 2) == 'w:' and gate[i] ~= 'w:' .. ARGV[1] then
+    if tonumber(gate[i + 1]) > now then
+      alone = false
+    else
+      redis.call('HDEL', KEYS[2], gate[i])
+    end
+  end
+end
+local kind = redis.call('TYPE', KEYS[1]).ok
+local kept = 0
+if alone and ARGV[3] ~= '' and (kind == 'string' or kind == 'none') then
+  -- Refused when memory is full; the begin has taken the old entry away already.
+  local reply = redis.pcall('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
+  if type(reply) == 'table' and reply.ok then
+    kept = 1
+  end
+end
+if kept == 0 and kind == 'string' then
+  redis.call('DEL', KEYS[1])
+end
+redis.call('HDEL', KEYS[2], 'w:' .. ARGV[1])
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('HSET', KEYS[2], 'g', ARGV[2])
+end
+return kept
