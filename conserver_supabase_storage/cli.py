@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from . import migrations
+from .cli_spool import fail, replay, spool_app
 from .errors import StorageError
 from .local.command import up
 
@@ -20,6 +21,8 @@ app = typer.Typer(
 
 
 app.command()(up)
+app.command()(replay)
+app.add_typer(spool_app, name="spool")
 
 
 @app.command()
@@ -67,7 +70,7 @@ def migrate(
             typer.echo(f"{copy_to / migration.filename}")
         return
     if not database_url:
-        _fail("--database-url is missing (or set DATABASE_URL); --print needs none")
+        fail("--database-url is missing (or set DATABASE_URL); --print needs none")
     with _errors():
         run = migrations.pending if dry_run else migrations.migrate
         found = run(database_url, schema=schema)
@@ -84,9 +87,4 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except StorageError as error:
-        _fail(str(error))
-
-
-def _fail(text: str) -> NoReturn:
-    typer.echo(f"error: {text}", err=True)
-    raise typer.Exit(1)
+        fail(str(error))

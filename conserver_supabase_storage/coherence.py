@@ -13,6 +13,7 @@ from .document import dumps
 from .errors import StorageError, UnavailableError
 from .freshness import LATE, Doubt, Freshness
 from .options import Options
+from .stats import Stats
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +23,19 @@ T = TypeVar("T")
 class Change:
     """A change of one vCon under way; say what it led to with `done`."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self.entry: Entry | None = None
+        self.may_come = False
 
-    def done(self, revision: int, state: dict[str, Any], rows: str | None) -> None:
-        """Tell the revision that the database gave, the cache's state then, and the new rows."""
-        if rows is not None and not state["off"]:
-            self.entry = Entry(revision, state["episode"], rows.encode())
+    def unknown(self, error: UnavailableError) -> None:
+        """Tell that it failed, and may yet be carried out."""
+        self.may_come = error.may_have_happened
+
+    def done(self, answer: dict[str, Any], rows: bytes) -> None:
+        """Tell what the database answered (revision and the cache's state), and the new rows."""
+        if not answer["off"] and len(rows) <= self._max_bytes:
+            self.entry = Entry(answer["revision"], answer["episode"], rows)
 
 
 class CoherentCache:
@@ -37,14 +44,18 @@ class CoherentCache:
     Without a Redis in the options it does nothing, at no cost.
     """
 
-    def __init__(self, options: Options, database: Database, freshness: Freshness) -> None:
+    def __init__(
+        self, options: Options, database: Database, freshness: Freshness, stats: Stats
+    ) -> None:
         self._freshness = freshness
+        self._max_bytes = options.cache_max_bytes
+        self._stats = stats
         self._database = database
         self._cache: Cache | None = None
         if options.redis_url:
             self._cache = Cache(
                 options.redis_url.get_secret_value(),
-                prefix=options.cache_prefix,
+                prefix=options.key_prefix,
                 ttl=options.cache_ttl,
                 timeout=options.redis_timeout,
                 span=options.total_timeout + LATE,
@@ -59,11 +70,18 @@ class CoherentCache:
 
     def look(self, uuid: str) -> tuple[bytes | None, Entry | None]:
         """Ask the cache: (rows that may be returned, the entry that is there)."""
+        if self._cache is None:
+            return None, None
         entry = self._ask(lambda cache: cache.read(uuid))
-        if entry is None or (state := self._freshness.state()) is None:
+        if entry is None:
+            self._stats.count("bypass" if self._breaker.is_open else "miss")
+            return None, None
+        state = self._freshness.state()
+        if state is None or state.off or state.episode != entry.episode:
+            self._stats.count("compare")
             return None, entry
-        usable = not state.off and state.episode == entry.episode
-        return (entry.rows if usable else None), entry
+        self._stats.count("hit")
+        return entry.rows, entry
 
     def ticket(self, uuid: str) -> str:
         """Announce that the database will be asked. Returns '' where a fill has no chance."""
@@ -78,9 +96,12 @@ class CoherentCache:
 
     def fill(self, uuid: str, ticket: str, answer: dict[str, Any], rows: bytes) -> None:
         """Keep what the database answered after `ticket`."""
-        if ticket and not answer["off"] and answer["revision"] is not None:
+        if not ticket or answer["off"] or answer["revision"] is None:
+            return
+        if len(rows) <= self._max_bytes:
             entry = Entry(answer["revision"], answer["episode"], rows)
-            self._ask(lambda cache: cache.fill(uuid, ticket, entry))
+            accepted = self._ask(lambda cache: cache.fill(uuid, ticket, entry))
+            self._stats.count("fill" if accepted else "refused_fill")
 
     @contextmanager
     def change(self, uuid: str, until: float) -> Iterator[Change]:
@@ -89,26 +110,24 @@ class CoherentCache:
         Raises:
             StorageError: Redis is away, and the database can't be told so.
         """
-        change = Change()
+        change = Change(self._max_bytes)
         if self._cache is None:
             yield change
             return
         writer = self._ask(lambda cache: cache.begin(uuid))
         if writer is None:
-            with self._doubted(until):
+            with self._doubted(until, change):
                 yield change
             return
         try:
             yield change
         except UnavailableError as error:
-            # It may be carried out yet: the gate stays shut until that can't be any more.
-            if not error.may_have_happened:
-                self._ask(lambda cache: cache.complete(uuid, writer, None))
+            change.unknown(error)
             raise
-        except BaseException:
-            self._ask(lambda cache: cache.complete(uuid, writer, None))
-            raise
-        self._ask(lambda cache: cache.complete(uuid, writer, change.entry))
+        finally:
+            # What may be carried out yet keeps the gate shut until that can't be any more.
+            if not change.may_come:
+                self._ask(lambda cache: cache.complete(uuid, writer, change.entry))
 
     def status(self) -> str:
         """Return ``off``, ``ok``, or what is wrong with Redis now."""
@@ -135,18 +154,17 @@ class CoherentCache:
         self._doubt.forget()
 
     @contextmanager
-    def _doubted(self, until: float) -> Iterator[None]:
+    def _doubted(self, until: float, change: Change) -> Iterator[None]:
         """Surround a change that can't be announced in Redis."""
         self._doubt.enter(until)
         self._breaker.watch()
-        surely = True
         try:
             yield
         except UnavailableError as error:
-            surely = not error.may_have_happened
+            change.unknown(error)
             raise
         finally:
-            self._doubt.changed(surely=surely)
+            self._doubt.changed(surely=not change.may_come)
         self._doubt.settle()
 
     def _ask(self, call: Callable[[Cache], T]) -> T | None:
@@ -158,6 +176,7 @@ class CoherentCache:
         try:
             return call(self._cache)
         except RedisError as error:
+            self._stats.count("error")
             self._breaker.trip(error)
             return None
 

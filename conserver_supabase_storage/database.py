@@ -25,6 +25,9 @@ _PASSING = frozenset({429, 502, 503, 504, 520})
 # What vcon_storage_in_time_v1 raises. Whoever hears it was still waiting.
 _TOO_LATE = "PT504"
 
+# Seconds that Supabase is taken to be away after a call that found no answer.
+_AWAY = 5.0
+
 # An answer without data is read this many bytes far to find out what is wrong.
 _ERROR_BYTES = 20_000
 
@@ -43,6 +46,12 @@ class Database:
         self._options = options
         self._where = options.rest_url or options.url or ""
         self._clients: dict[int, Client] = {}
+        self._away_until = float("-inf")
+
+    @property
+    def seems_away(self) -> bool:
+        """Whether a call found no answer a few seconds ago, and none was answered since."""
+        return time.monotonic() < self._away_until
 
     def call(
         self,
@@ -81,14 +90,17 @@ class Database:
             reraise=True,
         )
         try:
-            return retrying(self._attempt, attempt)
+            answer: bytes = retrying(self._attempt, attempt)
         except _PassingError as error:
+            self._away_until = time.monotonic() + _AWAY
             attempts = retrying.statistics.get("attempt_number", 1)
             raise UnavailableError(
                 f"{error} (tried {attempts} times in {time.monotonic() - began:.1f} s)",
                 may_have_happened=attempt.may_have_happened,
                 silent=attempt.silent,
             ) from error.__cause__
+        self._away_until = float("-inf")
+        return answer
 
     def ask(self, function: str, arguments: str, *, until: float | None = None) -> dict[str, Any]:
         """Call a function whose result is a small object, and parse it. Otherwise as `call`."""

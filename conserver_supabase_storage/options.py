@@ -45,6 +45,7 @@ def _no_bool(value: object) -> object:
     return value
 
 
+type Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=2**40)]
 type Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=600, allow_inf_nan=False)]
 
 
@@ -63,6 +64,12 @@ class Options(BaseModel):
         read_timeout: seconds to wait for Supabase's answer to one request.
         total_timeout: seconds that one operation may take in all, retries included.
         redis_timeout: seconds to wait for Redis, to connect and for each command.
+        cache_max_bytes: vCons whose rows are larger, in bytes, are not cached.
+        cache_compress_bytes: entries above so many bytes are compressed; 0 for never.
+        spool_url: the Redis for saves that can't be made yet; None for `redis_url`.
+        spool_max_count: the most vCons that the spool holds.
+        spool_max_bytes: the most bytes that the spool holds.
+        spool_raises: whether a save that was spooled raises UnavailableError all the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +85,12 @@ class Options(BaseModel):
     read_timeout: Seconds = 8.0
     total_timeout: Seconds = 10.0
     redis_timeout: Seconds = 0.25
+    cache_max_bytes: Count = 5_000_000
+    cache_compress_bytes: Count = 0
+    spool_url: SecretStr | None = None
+    spool_max_count: Count = 10_000
+    spool_max_bytes: Count = 256_000_000
+    spool_raises: bool = False
 
     @classmethod
     def parse(cls, options: "Mapping[str, Any] | Options | None" = None) -> "Options":
@@ -150,7 +163,7 @@ class Options(BaseModel):
             raise ValueError(msg)
         return SecretStr(secret)
 
-    @field_validator("redis_url", mode="before")
+    @field_validator("redis_url", "spool_url", mode="before")
     @classmethod
     def _redis_url(cls, value: object) -> object:
         if value is None or value == "":
@@ -188,6 +201,11 @@ class Options(BaseModel):
         return self
 
     @property
+    def key_prefix(self) -> str:
+        """What all keys in Redis begin with."""
+        return self.cache_prefix
+
+    @property
     def target(self) -> tuple[str, str]:
         """Which database this is: two options with the same target store into the same tables."""
         return (self.rest_url or self.url or "", self.schema_)
@@ -199,17 +217,27 @@ class Options(BaseModel):
             "rest_url": self.rest_url,
             "key": "***",
             "schema": self.schema_,
-            "redis_url": mask_url(self.redis_url.get_secret_value()) if self.redis_url else None,
+            "redis_url": _masked(self.redis_url),
             "cache_ttl": self.cache_ttl,
             "cache_prefix": self.cache_prefix,
             "connect_timeout": self.connect_timeout,
             "read_timeout": self.read_timeout,
             "total_timeout": self.total_timeout,
             "redis_timeout": self.redis_timeout,
+            "cache_max_bytes": self.cache_max_bytes,
+            "cache_compress_bytes": self.cache_compress_bytes,
+            "spool_url": _masked(self.spool_url),
+            "spool_max_count": self.spool_max_count,
+            "spool_max_bytes": self.spool_max_bytes,
+            "spool_raises": self.spool_raises,
         }
         return f"Options({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     __str__ = __repr__
+
+
+def _masked(url: SecretStr | None) -> str | None:
+    return mask_url(url.get_secret_value()) if url else None
 
 
 def mask_url(url: str) -> str:

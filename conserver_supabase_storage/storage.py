@@ -10,15 +10,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from .cache import Entry
-from .coherence import CoherentCache
+from .coherence import Change, CoherentCache
 from .database import Database
 from .document import Document, canonical_uuid, dumps, read, uuid_of
-from .errors import ConfigurationError, StorageError, UnavailableError
+from .errors import ConfigurationError, RefusedError, StorageError, UnavailableError
 from .flights import Flights
 from .freshness import Freshness
 from .options import Options
 from .query import Query
 from .rows import vcon as vcon_rows
+from .spool import Record, Spool
+from .spooling import Spooling
+from .stats import Stats
 
 
 class SupabaseStorage:
@@ -41,8 +44,10 @@ class SupabaseStorage:
         self._database = Database(o)
         self._freshness = Freshness()
         self._flights = Flights()
+        self._stats = Stats()
         try:
-            self._cache = CoherentCache(o, self._database, self._freshness)
+            self._cache = CoherentCache(o, self._database, self._freshness, self._stats)
+            self._spooling = Spooling(o, self._freshness, self._replay, self._stats)
         except ValueError as error:
             raise ConfigurationError(f"redis_url: {error}") from None
         _storages.add(self)
@@ -58,24 +63,42 @@ class SupabaseStorage:
         Args:
             vcon: a dict, a ``vcon.Vcon``, or JSON text. It is not changed.
 
+        Returns:
+            Nothing, once it is committed; or once it is safe in the spool, if Supabase is away
+            and there is a spool.
+
         Raises:
             InvalidVconError: it can't be stored exactly; nothing was written.
-            UnavailableError: Supabase did not answer in time. Saving again is safe.
+            UnavailableError: Supabase did not answer in time, and it could not be spooled. Saving
+                again is safe.
             RefusedError: Supabase refused it; nothing was written.
         """
+        began = time.monotonic()
         document = read(vcon)
         uuid = uuid_of(document)
-        rows = vcon_rows.to_rows(document)
-        arguments = dumps({f"p_{name}": value for name, value in rows.items()})
-        # Of the arguments, not of the document: a release that fills columns differently writes
-        # them anew.
-        digest = hashlib.sha256(arguments.encode()).hexdigest()
-        arguments = f'{{"p_uuid":"{uuid}","p_digest":"{digest}",{arguments[1:]}'
-        until = self._until()
-        with self._cache.change(uuid, until) as change:
-            saved = self._change("vcon_storage_save_v1", arguments, until)
-            if self._cache.is_on:
-                change.done(saved["revision"], saved, dumps(vcon_rows.stored(rows)))
+        announced = False
+        try:
+            with self._cache.change(uuid, self._until()) as change:
+                announced = True
+                outlook = self._spooling.outlook(uuid)
+                try:
+                    answer = self._write(document, change, touch=not outlook.answered)
+                except UnavailableError as error:
+                    # While the gate is shut: no reader brings the older version in between.
+                    self._spooling.keep(uuid, document, began, error)
+                    change.unknown(error)
+                    return
+                except RefusedError as error:
+                    self._spooling.set_aside(uuid, document, error)
+                    raise
+                if not self._spooling.changed(uuid, outlook, answer["now"]):
+                    self._write(document, change, touch=True)
+        except UnavailableError as error:
+            if not announced:
+                # Redis is away, and so is the database, which could have kept readers from an
+                # older entry. So it is not done; but not lost, if the spool is in another Redis.
+                self._spooling.keep(uuid, document, began, error)
+            raise
 
     def get(self, uuid: str, *, parse_float: Callable[[str], Any] | None = None) -> Document | None:
         """Return a vCon as it was saved, or None if there is none.
@@ -114,8 +137,11 @@ class SupabaseStorage:
         uuid = canonical_uuid(uuid)
         until = self._until()
         with self._cache.change(uuid, until):
-            deleted = self._change("vcon_storage_delete_v1", f'{{"p_uuid":"{uuid}"}}', until)
-        return bool(deleted["deleted"])
+            outlook = self._spooling.outlook(uuid)
+            answer = self._delete(uuid, until, touch=not outlook.answered)
+            if not self._spooling.changed(uuid, outlook, answer["now"]):
+                self._delete(uuid, until, touch=True)
+        return bool(answer["deleted"]) or outlook.spooled
 
     def search(self, query: Mapping[str, Any] | None = None) -> list[Document]:
         """Return the vCons that match, the newest (``created_at``) first.
@@ -157,10 +183,39 @@ class SupabaseStorage:
             "schema_version": version,
         }
 
+    def stats(self) -> dict[str, int]:
+        """Return what was counted in this process since the storage was made.
+
+        Returns:
+            By event: ``hit`` (the cache answered), ``compare`` (the database confirmed or replaced
+            what the cache had), ``miss``, ``bypass`` (Redis is away), ``fill``, ``refused_fill``,
+            ``error``, ``spooled``, ``spool_full``, ``replayed``, ``replay_failed``.
+        """
+        return self._stats.read()
+
+    def replay(self) -> dict[str, int]:
+        """Replay the spooled saves now, in their order, as far as Supabase takes them.
+
+        Returns:
+            How many were ``replayed``, set aside as ``failed``, and are still ``waiting`` (another
+            process may be replaying them).
+
+        Raises:
+            UnavailableError: Supabase, or the spool's Redis, is away.
+            RefusedError: Supabase would refuse any vCon, for example because of the key.
+        """
+        return self._spooling.drain()
+
+    @property
+    def spool(self) -> Spool | None:
+        """The spool, for looking into it; None where there is no Redis for one."""
+        return self._spooling.spool
+
     def close(self) -> None:
         """Close the connections. May be called twice; a later operation opens new ones."""
         self._database.close()
         self._cache.close()
+        self._spooling.close()
 
     def __enter__(self) -> Self:
         return self
@@ -180,14 +235,56 @@ class SupabaseStorage:
         """Return when an operation that begins now gives up."""
         return time.monotonic() + self._options.total_timeout
 
+    def _write(
+        self,
+        document: Document,
+        change: Change,
+        *,
+        touch: bool = False,
+        not_after: float | None = None,
+    ) -> dict[str, Any]:
+        """Write a document to the database; `touch` and `not_after` as in the SQL."""
+        rows = vcon_rows.to_rows(document)
+        arguments = dumps({f"p_{name}": value for name, value in rows.items()})
+        # Of the arguments, not of the document: a release that fills columns differently writes
+        # them anew.
+        digest = hashlib.sha256(arguments.encode()).hexdigest()
+        head = f'{{"p_uuid":"{uuid_of(document)}","p_digest":"{digest}",'
+        if touch:
+            head += '"p_touch":true,'
+        if not_after is not None:
+            head += f'"p_not_after":{not_after!r},'
+        answer = self._change("vcon_storage_save_v1", head + arguments[1:], self._until())
+        if self._cache.is_on and not answer["left_out"]:
+            change.done(answer, dumps(vcon_rows.stored(rows)).encode())
+        return answer
+
+    def _delete(self, uuid: str, until: float, *, touch: bool) -> dict[str, Any]:
+        head = f'{{"p_uuid":"{uuid}"' + (',"p_touch":true' if touch else "")
+        return self._change("vcon_storage_delete_v1", head + "}", until)
+
     def _change(self, function: str, arguments: str, until: float) -> dict[str, Any]:
         """Call a function that changes a vCon."""
         asked = time.monotonic()
         answer: dict[str, Any] = json.loads(
-            self._database.call(function, arguments, until=until, clock=self._freshness.now)
+            self._database.call(
+                function,
+                arguments,
+                until=until,
+                # Where there is a spool, an outage need not cost every save its whole timeout.
+                once=self.spool is not None and self._database.seems_away,
+                clock=self._freshness.now,
+            )
         )
         self._freshness.note(asked, answer)
         return answer
+
+    def _replay(self, record: Record) -> None:
+        """Save a spooled record, unless something newer was saved, and take it from the spool."""
+        with self._cache.change(record.uuid, self._until()) as change:
+            self._write(read(record.document), change, not_after=record.not_after)
+            if self.spool:
+                self.spool.remove(record)
 
     def _look(self, uuid: str) -> tuple[bytes | None, Entry | None]:
         return self._cache.look(uuid)
@@ -199,6 +296,8 @@ class SupabaseStorage:
         has its revision, the rows need not travel.
         """
         ticket = "" if entry else self._cache.ticket(uuid)
+        # Where there is an entry nothing was spooled since: a change that is spooled takes it away.
+        record = None if entry else self._spooling.find(uuid)
         known = f',"p_known":{entry.revision}' if entry else ""
         asked = time.monotonic()
         try:
@@ -206,6 +305,8 @@ class SupabaseStorage:
                 "vcon_storage_get_v1", f'{{"p_uuid":"{uuid}"{known}}}', once=entry is not None
             )
         except UnavailableError as error:
+            if record is not None:
+                return _rows_of(record)
             if entry is None:
                 raise
             if error.silent:  # perhaps only slow, and others may be saving
@@ -215,6 +316,8 @@ class SupabaseStorage:
         header, _, rest = answer.partition(_ROWS)
         state, rows = json.loads(header + b"}"), rest[:-1]
         self._freshness.note(asked, state)
+        if record is not None and (state["changed_at"] or 0) <= record.not_after:
+            return _rows_of(record)
         if entry is None:
             self._cache.fill(uuid, ticket, state, rows)
             return rows
@@ -227,6 +330,7 @@ class SupabaseStorage:
         """Start afresh in a forked child: connections, threads and locks are the parent's."""
         self._database.forget()
         self._cache.forget()
+        self._spooling.forget()
         self._flights.forget()
 
 
@@ -234,6 +338,12 @@ class SupabaseStorage:
 # are, they need to be parsed only once.
 _ROWS = b', "rows" : '
 _NOTHING = b"null"
+
+
+def _rows_of(record: Record) -> bytes:
+    """Return a spooled document's rows, as the get function would."""
+    return dumps(vcon_rows.stored(vcon_rows.to_rows(read(record.document)))).encode()
+
 
 _storages: "weakref.WeakSet[SupabaseStorage]" = weakref.WeakSet()
 

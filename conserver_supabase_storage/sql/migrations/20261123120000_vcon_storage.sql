@@ -311,7 +311,9 @@ BEGIN
   SELECT
     p_uuid, p_uuid, coalesce(vcon_version, ''), subject, coalesce(created_at, now()),
     coalesce(updated_at, now()), extensions, must_support, critical,
-    redacted, appended, amended, group_data, as_written, next_revision, p_digest, clock_timestamp()
+    redacted, appended, amended, group_data, as_written, next_revision, p_digest,
+    -- A spooled save counts as of when it was made: one spooled after it must still win.
+    coalesce(to_timestamp(p_not_after), clock_timestamp())
   FROM json_populate_record(NULL::vcons, p_vcon)
   ON CONFLICT (uuid) DO UPDATE SET
     vcon_version = excluded.vcon_version, subject = excluded.subject,

@@ -1,0 +1,180 @@
+"""Saves that could not be made yet, kept in Redis in their order until they can.
+
+A record is one vCon's newest spooled version. Each carries the time (the database's) at which its
+save took place, so that its replay never undoes what was saved or deleted later.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from importlib import resources
+from typing import TYPE_CHECKING, NamedTuple
+
+from .redis_client import connect
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.commands.core import Script
+
+
+class Record(NamedTuple):
+    """A spooled save.
+
+    Attributes:
+        uuid: the vCon's.
+        number: its place in the order.
+        not_after: when the save took place, seconds since 1970 by the database's clock.
+        at: when it was spooled, seconds since 1970 by the saving machine's clock.
+        document: the vCon as JSON text.
+        error: why it failed for good, or None while it waits.
+    """
+
+    uuid: str
+    number: int
+    not_after: float
+    at: float
+    document: str
+    error: str | None = None
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "Record":
+        """Read a record as it stands in Redis."""
+        header, _, document = packed.partition(b"\n")
+        fields = json.loads(header)
+        return cls(
+            fields["uuid"],
+            int(fields.get("number", 0)),
+            float(fields["not_after"]),
+            float(fields["at"]),
+            document.decode(),
+            fields.get("error"),
+        )
+
+    def failed(self, error: str) -> bytes:
+        """Pack the record as it is kept once it failed for good."""
+        header = {"uuid": self.uuid, "not_after": self.not_after, "at": self.at, "error": error}
+        return json.dumps(header).encode() + b"\n" + self.document.encode()
+
+
+class Spool:
+    """The spool of one prefix in one Redis. Methods raise Redis' own errors.
+
+    Args:
+        url: the Redis, one that persists what it is told (appendonly yes).
+        prefix: what keys begin with.
+        timeout: seconds to wait for Redis.
+        max_count: the most vCons to hold.
+        max_bytes: the most bytes to hold.
+    """
+
+    def __init__(
+        self, url: str, *, prefix: str, timeout: float, max_count: int, max_bytes: int
+    ) -> None:
+        self._redis: Redis = connect(url, timeout)
+        self._records, self._queue, self._bytes, self._last, self._failed, self._lock = (
+            f"{prefix}{{spool}}:{name}"
+            for name in ("records", "queue", "bytes", "last", "failed", "lock")
+        )
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        self._put = self._script("spool_put")
+        self._take = self._script("spool_take")
+        self._own = self._script("spool_lock")
+
+    def put(self, uuid: str, document: str, not_after: float) -> str | None:
+        """Keep a save; return None, or what is full (``count`` or ``bytes``)."""
+        header = json.dumps({"uuid": uuid, "not_after": not_after, "at": time.time()})
+        keys = [self._records, self._queue, self._bytes, self._last]
+        said = self._put(
+            keys,
+            [uuid, repr(not_after), header, document.encode(), self._max_count, self._max_bytes],
+        )
+        return None if said == b"ok" else _text(said)
+
+    def read(self, uuid: str) -> Record | None:
+        """Return a vCon's record, or None."""
+        packed = self._redis.hget(self._records, uuid)
+        return Record.unpack(packed) if isinstance(packed, bytes) else None
+
+    def peek(self, uuid: str) -> tuple[bool, int]:
+        """Return whether a vCon is spooled, and how many are."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.hexists(self._records, uuid)
+            pipeline.zcard(self._queue)
+            spooled, count = pipeline.execute()
+        return bool(spooled), int(count)
+
+    def supersede(self, uuid: str, now: float) -> bool:
+        """Drop a vCon's record if it was spooled before `now`; return whether one was dropped."""
+        return self._taken(uuid, "", repr(now), b"")
+
+    def remove(self, record: Record) -> bool:
+        """Drop this very record; a newer one of the same vCon stays."""
+        return self._taken(record.uuid, record.number, "", b"")
+
+    def fail(self, record: Record, error: str) -> bool:
+        """Put a record apart, with why it failed for good."""
+        return self._taken(record.uuid, record.number, "", record.failed(error))
+
+    def keep_failed(self, record: Record, error: str) -> bool:
+        """Put a save apart that was refused before it was ever spooled; False if full."""
+        if int(self._redis.hlen(self._failed)) >= self._max_count:
+            return False
+        self._redis.hset(self._failed, record.uuid, record.failed(error))
+        return True
+
+    def next(self) -> Record | None:
+        """Return the record whose turn it is, or None."""
+        first = self._redis.zrange(self._queue, 0, 0)
+        return self.read(_text(first[0])) if first else None
+
+    def waiting(self) -> Iterator[Record]:
+        """Yield the records in their order."""
+        for uuid in self._redis.zrange(self._queue, 0, -1):
+            if (record := self.read(_text(uuid))) is not None:
+                yield record
+
+    def failures(self) -> Iterator[Record]:
+        """Yield the records that failed for good."""
+        for uuid in self._redis.hkeys(self._failed):
+            if (record := self.failure(_text(uuid))) is not None:
+                yield record
+
+    def failure(self, uuid: str) -> Record | None:
+        """Return a vCon's record that failed for good, or None."""
+        packed = self._redis.hget(self._failed, uuid)
+        return Record.unpack(packed) if isinstance(packed, bytes) else None
+
+    def drop_failure(self, uuid: str) -> bool:
+        """Forget a record that failed for good; return whether it was there."""
+        return bool(self._redis.hdel(self._failed, uuid))
+
+    def size(self) -> dict[str, int]:
+        """Return how many records wait, how many bytes they have, and how many failed for good."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.zcard(self._queue)
+            pipeline.get(self._bytes)
+            pipeline.hlen(self._failed)
+            waiting, held, failed = pipeline.execute()
+        return {"waiting": int(waiting), "bytes": int(held or 0), "failed": int(failed)}
+
+    def own(self, owner: str, seconds: float) -> bool:
+        """Take or prolong the right to replay; 0 seconds gives it back. False if another has it."""
+        return bool(self._own([self._lock], [owner, int(seconds * 1000)]))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+        self._redis.connection_pool.disconnect()
+
+    def _taken(self, uuid: str, number: int | str, now: str, failed: bytes) -> bool:
+        keys = [self._records, self._queue, self._bytes, self._failed]
+        return bool(self._take(keys, [uuid, number, now, failed]))
+
+    def _script(self, name: str) -> "Script":
+        source = resources.files(__package__).joinpath(f"lua/{name}.lua").read_text("utf-8")
+        return self._redis.register_script(source)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
