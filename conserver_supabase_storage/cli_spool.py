@@ -151,7 +151,7 @@ def fail(text: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _chosen(spool: Spool, uuids: list[str] | None, all_: bool) -> list[Record]:  # noqa: FBT001
+def _chosen(spool: Spool, uuids: list[str] | None, all_: bool) -> list[Record]:
     if all_ == bool(uuids):
         fail("name the vCons, or say --all")
     if all_:

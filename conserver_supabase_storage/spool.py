@@ -96,25 +96,21 @@ class Spool:
         packed = self._redis.hget(self._records, uuid)
         return Record.unpack(packed) if isinstance(packed, bytes) else None
 
-    def peek(self, uuid: str) -> tuple[bool, int]:
-        """Return whether a vCon is spooled, and how many are."""
+    def peek(self, uuid: str) -> tuple[int | None, int]:
+        """Return the number of a vCon's record, if it is spooled, and how many are."""
         with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.hexists(self._records, uuid)
+            pipeline.zscore(self._queue, uuid)
             pipeline.zcard(self._queue)
-            spooled, count = pipeline.execute()
-        return bool(spooled), int(count)
+            number, count = pipeline.execute()
+        return None if number is None else int(number), int(count)
 
-    def supersede(self, uuid: str, now: float) -> bool:
-        """Drop a vCon's record if it was spooled before `now`; return whether one was dropped."""
-        return self._taken(uuid, "", repr(now), b"")
-
-    def remove(self, record: Record) -> bool:
-        """Drop this very record; a newer one of the same vCon stays."""
-        return self._taken(record.uuid, record.number, "", b"")
+    def remove(self, uuid: str, number: int) -> bool:
+        """Drop the record of this number; a newer one of the same vCon stays."""
+        return self._taken(uuid, number, b"")
 
     def fail(self, record: Record, error: str) -> bool:
         """Put a record apart, with why it failed for good."""
-        return self._taken(record.uuid, record.number, "", record.failed(error))
+        return self._taken(record.uuid, record.number, record.failed(error))
 
     def keep_failed(self, record: Record, error: str) -> bool:
         """Put a save apart that was refused before it was ever spooled; False if full."""
@@ -167,9 +163,9 @@ class Spool:
         self._redis.close()
         self._redis.connection_pool.disconnect()
 
-    def _taken(self, uuid: str, number: int | str, now: str, failed: bytes) -> bool:
+    def _taken(self, uuid: str, number: int, failed: bytes) -> bool:
         keys = [self._records, self._queue, self._bytes, self._failed]
-        return bool(self._take(keys, [uuid, number, now, failed]))
+        return bool(self._take(keys, [uuid, number, failed]))
 
     def _script(self, name: str) -> "Script":
         source = resources.files(__package__).joinpath(f"lua/{name}.lua").read_text("utf-8")

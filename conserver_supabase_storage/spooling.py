@@ -23,9 +23,9 @@ _ABOUT_EVERYTHING = frozenset({0, 401, 403, 404, 406})
 
 
 class Outlook(NamedTuple):
-    """What the spool said before a change: whether this vCon is in it, and how many are."""
+    """What the spool said before a change: the number of this vCon's record, how many wait."""
 
-    spooled: bool = False
+    number: int | None = None
     waiting: int = 0
     answered: bool = True
 
@@ -86,8 +86,8 @@ class Spooling:
             self._breaker.trip(error)
             return Outlook(answered=False)
 
-    def changed(self, uuid: str, outlook: Outlook, now: float) -> bool:
-        """Drop what was spooled before a change that succeeded at `now` (the database's time).
+    def changed(self, uuid: str, outlook: Outlook) -> bool:
+        """Drop what was spooled before a change that succeeded.
 
         Returns:
             Whether the spool is in order. If not, the database has to be told to leave out what
@@ -97,13 +97,13 @@ class Spooling:
 
         if self.spool is None or not outlook.answered:
             return True  # told with the change itself
-        if outlook.spooled:
+        if outlook.number is not None:
             try:
-                self.spool.supersede(uuid, now)
+                self.spool.remove(uuid, outlook.number)
             except RedisError as error:
                 self._breaker.trip(error)
                 return False
-        if outlook.waiting > int(outlook.spooled):
+        if outlook.waiting > (outlook.number is not None):
             self.start()
         return True
 

@@ -82,7 +82,7 @@ class SupabaseStorage:
                 announced = True
                 outlook = self._spooling.outlook(uuid)
                 try:
-                    answer = self._write(document, change, touch=not outlook.answered)
+                    self._write(document, change, touch=not outlook.answered)
                 except UnavailableError as error:
                     # While the gate is shut: no reader brings the older version in between.
                     self._spooling.keep(uuid, document, began, error)
@@ -91,7 +91,7 @@ class SupabaseStorage:
                 except RefusedError as error:
                     self._spooling.set_aside(uuid, document, error)
                     raise
-                if not self._spooling.changed(uuid, outlook, answer["now"]):
+                if not self._spooling.changed(uuid, outlook):
                     self._write(document, change, touch=True)
         except UnavailableError as error:
             if not announced:
@@ -139,9 +139,9 @@ class SupabaseStorage:
         with self._cache.change(uuid, until):
             outlook = self._spooling.outlook(uuid)
             answer = self._delete(uuid, until, touch=not outlook.answered)
-            if not self._spooling.changed(uuid, outlook, answer["now"]):
+            if not self._spooling.changed(uuid, outlook):
                 self._delete(uuid, until, touch=True)
-        return bool(answer["deleted"]) or outlook.spooled
+        return bool(answer["deleted"]) or outlook.number is not None
 
     def search(self, query: Mapping[str, Any] | None = None) -> list[Document]:
         """Return the vCons that match, the newest (``created_at``) first.
@@ -284,7 +284,7 @@ class SupabaseStorage:
         with self._cache.change(record.uuid, self._until()) as change:
             self._write(read(record.document), change, not_after=record.not_after)
             if self.spool:
-                self.spool.remove(record)
+                self.spool.remove(record.uuid, record.number)
 
     def _look(self, uuid: str) -> tuple[bytes | None, Entry | None]:
         return self._cache.look(uuid)
