@@ -87,7 +87,7 @@ class Spool:
         keys = [self._records, self._queue, self._bytes, self._last]
         said = self._put(
             keys,
-            [uuid, repr(not_after), header, document.encode(), self._max_count, self._max_bytes],
+            [uuid, self._max_count, header, document.encode(), self._max_bytes],
         )
         return None if said == b"ok" else _text(said)
 
