@@ -1,6 +1,7 @@
 """The one place that talks to Redis about cached vCons. Its errors are Redis' own."""
 
 import secrets
+import zlib
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,8 +11,9 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.commands.core import Script
 
-# What every entry begins with; another beginning is another release's, and a miss.
-_FORMAT = b"css1"
+# What every entry begins with (compressed or not); another beginning is another release's, and a
+# miss.
+_PLAIN, _COMPRESSED = b"css1", b"css1z"
 
 
 class Entry(NamedTuple):
@@ -20,14 +22,19 @@ class Entry(NamedTuple):
     revision: int
     episode: int
     rows: bytes
+    compressed: bool = False
 
     @property
     def header(self) -> bytes:
         """How it begins in Redis."""
-        return b"%b %d %d\n" % (_FORMAT, self.revision, self.episode)
+        form = _COMPRESSED if self.compressed else _PLAIN
+        return b"%b %d %d\n" % (form, self.revision, self.episode)
 
-    def pack(self) -> bytes:
-        """Return it as it stands in Redis."""
+    def pack(self, compress_bytes: int) -> bytes:
+        """Return it as it is to stand in Redis, compressed if it has more bytes than that."""
+        if 0 < compress_bytes < len(self.rows):
+            # Level 1: JSON shrinks to a fifth, more effort gains little.
+            return self._replace(compressed=True).header + zlib.compress(self.rows, 1)
         return self.header + self.rows
 
     @classmethod
@@ -37,11 +44,16 @@ class Entry(NamedTuple):
             return None
         header, newline, rows = value.partition(b"\n")
         fields = header.split(b" ")
-        if not newline or len(fields) != 3 or fields[0] != _FORMAT:
+        if not newline or len(fields) != 3 or fields[0] not in {_PLAIN, _COMPRESSED}:
             return None
         if not fields[1].isdigit() or not fields[2].isdigit():
             return None
-        return cls(int(fields[1]), int(fields[2]), rows)
+        compressed = fields[0] == _COMPRESSED
+        try:
+            rows = zlib.decompress(rows) if compressed else rows
+        except zlib.error:
+            return None
+        return cls(int(fields[1]), int(fields[2]), rows, compressed)
 
 
 class Cache:
@@ -53,14 +65,25 @@ class Cache:
             in one slot of a cluster.
         ttl: seconds until an entry expires.
         timeout: seconds to wait for Redis.
+        compress_bytes: entries with more bytes are compressed; 0 for none.
         span: seconds that a change of a vCon may take; for so long its gate stays shut if its
             writer is never heard of again.
     """
 
-    def __init__(self, url: str, *, prefix: str, ttl: int, timeout: float, span: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str,
+        ttl: int,
+        timeout: float,
+        span: float,
+        compress_bytes: int = 0,
+    ) -> None:
         self._redis: Redis = connect(url, timeout)
         self._prefix = prefix
         self._ttl = ttl
+        self._compress_bytes = compress_bytes
         self._span = int(span * 1000)
         self._begin = self._script("begin")
         self._complete = self._script("complete")
@@ -90,7 +113,9 @@ class Cache:
 
     def fill(self, uuid: str, ticket: str, entry: Entry) -> bool:
         """Keep what the database said after the miss; return whether it was accepted."""
-        return bool(self._fill(self._keys(uuid), [ticket, entry.pack(), self._ttl]))
+        return bool(
+            self._fill(self._keys(uuid), [ticket, entry.pack(self._compress_bytes), self._ttl])
+        )
 
     def begin(self, uuid: str) -> str:
         """Throw an entry away and shut its gate, before a change; return the change's name."""
@@ -100,7 +125,7 @@ class Cache:
 
     def complete(self, uuid: str, writer: str, entry: Entry | None) -> bool:
         """Open the gate after a change; return whether the new entry was accepted."""
-        packed = entry.pack() if entry else b""
+        packed = entry.pack(self._compress_bytes) if entry else b""
         return bool(self._complete(self._keys(uuid), [writer, _token(), packed, self._ttl]))
 
     def probe(self) -> None:

@@ -59,6 +59,7 @@ class CoherentCache:
                 ttl=options.cache_ttl,
                 timeout=options.redis_timeout,
                 span=options.total_timeout + LATE,
+                compress_bytes=options.cache_compress_bytes,
             )
             self._breaker = Breaker(self._cache.probe, self._recovered)
         self._doubt = Doubt(self._tell, options.total_timeout)
