@@ -1,10 +1,12 @@
 """The one place that talks to PostgREST: it calls a function, tries again, and maps errors."""
 
 import json
+import logging
 import os
 import re
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
@@ -27,6 +29,9 @@ _TOO_LATE = "PT504"
 
 # Seconds that Supabase is taken to be away after a call that found no answer.
 _AWAY = 5.0
+
+# Seconds that the last attempt has at the least, or a quarter of a shorter total_timeout.
+_LAST_ATTEMPT = 0.5
 
 # An answer without data is read this many bytes far to find out what is wrong.
 _ERROR_BYTES = 20_000
@@ -83,12 +88,14 @@ class Database:
         began = time.monotonic()
         deadline = began + self._options.total_timeout if until is None else until
         attempt = _Call(function, arguments.encode(), deadline, clock)
+        pace = _Pace(deadline, min(_LAST_ATTEMPT, (deadline - began) / 4))
         retrying = Retrying(
             retry=retry_if_exception_type(_PassingError),
-            wait=_Wait(deadline),
-            stop=lambda _: once or time.monotonic() >= deadline - 0.01,
+            wait=pace.wait,
+            stop=lambda state: once or pace.stop(state),
             reraise=True,
         )
+        token = _ours.set(True)
         try:
             answer: bytes = retrying(self._attempt, attempt)
         except _PassingError as error:
@@ -99,6 +106,8 @@ class Database:
                 may_have_happened=attempt.may_have_happened,
                 silent=attempt.silent,
             ) from error.__cause__
+        finally:
+            _ours.reset(token)
         self._away_until = float("-inf")
         return answer
 
@@ -178,6 +187,7 @@ class Database:
         from yarl import URL  # noqa: PLC0415
 
         key = self._options.key.get_secret_value()
+        logging.getLogger("httpx").addFilter(_quiet)  # once, however often it is added
         http = httpx.Client(
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=_POOL),
             headers={"Accept-Encoding": "gzip, deflate"},
@@ -210,6 +220,14 @@ class Database:
             f"Supabase at {self._where} can't be reached: {error or type(error).__name__}; "
             "check the option url (or rest_url) and that the project is not paused"
         )
+
+
+# httpx logs a line per request at INFO. Those of our requests are for debugging.
+_ours: ContextVar[bool] = ContextVar("ours", default=False)
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not _ours.get()
 
 
 class _Call:
@@ -249,18 +267,31 @@ class _PassingError(UnavailableError):
         self.retry_after = retry_after
 
 
-class _Wait:
-    """Waits with jitter, longer each time, at least as long as the server asked, never too long."""
+class _Pace:
+    """Waits with jitter, longer each time, at least as long as the server asked.
+
+    The last wait is cut so that the attempt after it has some time; an attempt with none would only
+    hide why the others failed.
+    """
 
     _jitter = wait_random_exponential(multiplier=0.1, max=2.0)
 
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
+    def __init__(self, deadline: float, last_attempt: float) -> None:
+        self._latest = deadline - last_attempt
 
-    def __call__(self, state: RetryCallState) -> float:
+    def stop(self, state: RetryCallState) -> bool:
+        """Return whether no attempt fits any more."""
+        return time.monotonic() + self._asked(state) >= self._latest
+
+    def wait(self, state: RetryCallState) -> float:
+        """Return the seconds to wait before the next attempt."""
+        wanted = max(self._jitter(state), self._asked(state))
+        return max(0.0, min(wanted, self._latest - time.monotonic()))
+
+    @staticmethod
+    def _asked(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        wanted = max(self._jitter(state), getattr(error, "retry_after", 0.0))
-        return max(0.0, min(wanted, self._deadline - time.monotonic()))
+        return getattr(error, "retry_after", 0.0)
 
 
 def _read(response: "httpx.Response", deadline: float) -> bytes:

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -137,9 +137,12 @@ class Options(BaseModel):
     def _http_url(cls, value: str | None) -> str | None:
         if not value:
             return None
-        parts = urlsplit(value)
+        parts = _split(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             msg = "must be an http:// or https:// URL with a host"
+            raise ValueError(msg)
+        if parts.query or parts.fragment:
+            msg = "must not have a query or a fragment"
             raise ValueError(msg)
         if parts.username or parts.password:
             msg = "must not hold a user or password; the key is an option of its own"
@@ -169,7 +172,10 @@ class Options(BaseModel):
         if value is None or value == "":
             return None
         if isinstance(value, str) and not value.startswith(("redis://", "rediss://", "unix://")):
-            msg = "must begin with redis://, rediss:// or unix:// (null for no cache)"
+            msg = "must begin with redis://, rediss:// or unix:// (null for none)"
+            raise ValueError(msg)
+        if isinstance(value, str) and "@" in value and "@" not in _split(value).netloc:
+            msg = "must have / # and ? in its password percent-encoded (%2F %23 %3F)"
             raise ValueError(msg)
         return value
 
@@ -236,20 +242,30 @@ class Options(BaseModel):
     __str__ = __repr__
 
 
+def _split(url: str) -> SplitResult:
+    """Split a URL; the error names no part of it, which may be a password."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  raises if it is none
+    except ValueError:
+        msg = "must be a URL, with a port from 0 to 65535 if any, and / # ? @ [ ] in a password "
+        raise ValueError(msg + "percent-encoded") from None
+    return parts
+
+
 def _masked(url: SecretStr | None) -> str | None:
     return mask_url(url.get_secret_value()) if url else None
 
 
 def mask_url(url: str) -> str:
     """Return the URL with its password, and a password among its query, replaced by ``***``."""
-    parts = urlsplit(url)
-    netloc = parts.netloc
-    if "@" in netloc:
-        login, _, host = netloc.rpartition("@")
+    # By hand, not by urlsplit: that takes a password with a bare / # or ? for something else.
+    scheme, separator, rest = url.partition("://")
+    login, at, host = rest.rpartition("@")
+    if at:
         user, colon, _ = login.partition(":")
-        netloc = f"{user}{colon and ':***'}@{host}"
-    query = re.sub(r"(?i)(password=)[^&]*", r"\1***", parts.query)
-    return urlunsplit((parts.scheme, netloc, parts.path, query, parts.fragment))
+        rest = f"{user}{colon and ':***'}@{host}"
+    return scheme + separator + re.sub(r"(?i)(password=)[^&]*", r"\1***", rest)
 
 
 def _substitute(name: str, value: object) -> object:

@@ -26,8 +26,6 @@ def connect(url: str, timeout: float) -> "Redis":
     try:
         redis = Redis.from_url(
             url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
             # Once more, at once: a pooled connection may have died with a restart of Redis. Never
             # after a timeout: that would cost a second one.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
@@ -35,9 +33,15 @@ def connect(url: str, timeout: float) -> "Redis":
             socket_keepalive=True,
             health_check_interval=30,
         )
-    except (ValueError, TypeError) as error:
-        msg = f"{mask_url(url)} is no usable Redis URL: {error}"
+        pool = redis.connection_pool
+        # The URL's query would win over arguments; these are ours to say.
+        pool.connection_kwargs |= {
+            "decode_responses": False,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+        }
+        pool.connection_class(**pool.connection_kwargs)  # connects nothing; refuses wrong settings
+    except (ValueError, TypeError):
+        msg = f"{mask_url(url)} is no URL that the Redis client takes"
         raise ValueError(msg) from None
-    # Entries are bytes, whatever the URL's query says (decode_responses=true).
-    redis.connection_pool.connection_kwargs["decode_responses"] = False
     return redis
