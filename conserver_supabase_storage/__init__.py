@@ -54,6 +54,7 @@ default_options: dict[str, Any] = {
     "redis_timeout": 0.25,
     "cache_max_bytes": 5_000_000,
     "cache_compress_bytes": 0,
+    "memory_bytes": 0,
     "spool_max_count": 10_000,
     "spool_max_bytes": 256_000_000,
     "spool_raises": False,

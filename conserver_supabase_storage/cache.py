@@ -1,59 +1,21 @@
 """The one place that talks to Redis about cached vCons. Its errors are Redis' own."""
 
+import re
 import secrets
-import zlib
+from decimal import Decimal
 from importlib import resources
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from .document import dumps
+from .entry import HEADER_BYTES, Entry
+from .memory import Memory
+from .options import CONSERVER_PREFIX
 from .redis_client import connect
+from .rows.vcon import from_stored
 
 if TYPE_CHECKING:
     from redis import Redis
     from redis.commands.core import Script
-
-# What every entry begins with (compressed or not); another beginning is another release's, and a
-# miss.
-_PLAIN, _COMPRESSED = b"css1", b"css1z"
-
-
-class Entry(NamedTuple):
-    """A cached vCon: its rows as JSON text, their revision, and the episode it was cached in."""
-
-    revision: int
-    episode: int
-    rows: bytes
-    compressed: bool = False
-
-    @property
-    def header(self) -> bytes:
-        """How it begins in Redis."""
-        form = _COMPRESSED if self.compressed else _PLAIN
-        return b"%b %d %d\n" % (form, self.revision, self.episode)
-
-    def pack(self, compress_bytes: int) -> bytes:
-        """Return it as it is to stand in Redis, compressed if it has more bytes than that."""
-        if 0 < compress_bytes < len(self.rows):
-            # Level 1: JSON shrinks to a fifth, more effort gains little.
-            return self._replace(compressed=True).header + zlib.compress(self.rows, 1)
-        return self.header + self.rows
-
-    @classmethod
-    def unpack(cls, value: object) -> "Entry | None":
-        """Read what stands in Redis; None for whatever is no entry of this format."""
-        if not isinstance(value, bytes):
-            return None
-        header, newline, rows = value.partition(b"\n")
-        fields = header.split(b" ")
-        if not newline or len(fields) != 3 or fields[0] not in {_PLAIN, _COMPRESSED}:
-            return None
-        if not fields[1].isdigit() or not fields[2].isdigit():
-            return None
-        compressed = fields[0] == _COMPRESSED
-        try:
-            rows = zlib.decompress(rows) if compressed else rows
-        except zlib.error:
-            return None
-        return cls(int(fields[1]), int(fields[2]), rows, compressed)
 
 
 class Cache:
@@ -66,6 +28,9 @@ class Cache:
         ttl: seconds until an entry expires.
         timeout: seconds to wait for Redis.
         compress_bytes: entries with more bytes are compressed; 0 for none.
+        memory_bytes: bytes of entries that are kept in the process as well; 0 for none.
+        shared: whether each vCon is also kept as plain JSON under ``vcon:{uuid}``, where a
+            vcon-mcp server serves it from, and deletes it when it changes it.
         span: seconds that a change of a vCon may take; for so long its gate stays shut if its
             writer is never heard of again.
     """
@@ -79,11 +44,15 @@ class Cache:
         timeout: float,
         span: float,
         compress_bytes: int = 0,
+        memory_bytes: int = 0,
+        shared: bool = False,
     ) -> None:
         self._redis: Redis = connect(url, timeout)
         self._prefix = prefix
         self._ttl = ttl
         self._compress_bytes = compress_bytes
+        self._memory = Memory(memory_bytes)
+        self._shared = shared
         self._span = int(span * 1000)
         self._begin = self._script("begin")
         self._complete = self._script("complete")
@@ -94,12 +63,23 @@ class Cache:
         """Return a vCon's entry, or None."""
         from redis.exceptions import ResponseError  # noqa: PLC0415
 
+        keys = self._keys(uuid)
+        kept = self._memory.get(uuid)
         try:
-            return Entry.unpack(self._redis.get(self._keys(uuid)[0]))
+            if kept is not None and self._header(keys[0]).startswith(kept.header):
+                entry: Entry | None = kept
+            else:
+                entry = Entry.unpack(self._redis.get(keys[0]))
+                self._memory.put(uuid, entry)
+            if entry is not None and self._shared and self._redis.type(keys[2]) != b"string":
+                # Deleted by the other server, which changed the vCon.
+                self.miss(uuid, entry)
+                return None
         except ResponseError as error:
             if str(error).startswith("WRONGTYPE"):
                 return None  # somebody else's key in our place: left alone
             raise
+        return entry
 
     def miss(self, uuid: str, stale: Entry | None) -> str:
         """Announce a fill; return its ticket, or '' where it would be refused.
@@ -113,9 +93,8 @@ class Cache:
 
     def fill(self, uuid: str, ticket: str, entry: Entry) -> bool:
         """Keep what the database said after the miss; return whether it was accepted."""
-        return bool(
-            self._fill(self._keys(uuid), [ticket, entry.pack(self._compress_bytes), self._ttl])
-        )
+        packed = entry.pack(self._compress_bytes)
+        return bool(self._fill(self._keys(uuid), [ticket, packed, self._ttl, self._plain(entry)]))
 
     def begin(self, uuid: str) -> str:
         """Throw an entry away and shut its gate, before a change; return the change's name."""
@@ -126,7 +105,22 @@ class Cache:
     def complete(self, uuid: str, writer: str, entry: Entry | None) -> bool:
         """Open the gate after a change; return whether the new entry was accepted."""
         packed = entry.pack(self._compress_bytes) if entry else b""
-        return bool(self._complete(self._keys(uuid), [writer, _token(), packed, self._ttl]))
+        return bool(
+            self._complete(
+                self._keys(uuid), [writer, _token(), packed, self._ttl, self._plain(entry)]
+            )
+        )
+
+    def clear(self) -> int:
+        """Throw away all entries under the prefix; return how many there were."""
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
+        count = 0
+        for key in self._redis.scan_iter(match=pattern, count=1000):
+            uuid = _text(key)[len(self._prefix) + 1 : -1]
+            writer = self.begin(uuid)  # so that no fill under way brings it back
+            self.complete(uuid, writer, None)
+            count += 1
+        return count
 
     def probe(self) -> None:
         """Raise unless Redis does what a change needs of it."""
@@ -137,9 +131,22 @@ class Cache:
         self._redis.close()
         self._redis.connection_pool.disconnect()
 
+    def forget(self) -> None:
+        """Start afresh in a forked child."""
+        self._memory.forget()
+
     def _keys(self, uuid: str) -> list[str]:
         key = f"{self._prefix}{{{uuid}}}"
-        return [key, f"{key}:gate"]
+        keys = [key, f"{key}:gate"]
+        return [*keys, CONSERVER_PREFIX + uuid] if self._shared else keys
+
+    def _plain(self, entry: Entry | None) -> str:
+        """Return the vCon itself where it is shared."""
+        return dumps(from_stored(entry.rows, Decimal)) if entry and self._shared else ""
+
+    def _header(self, key: str) -> bytes:
+        header = self._redis.getrange(key, 0, HEADER_BYTES - 1)
+        return header if isinstance(header, bytes) else header.encode()
 
     def _script(self, name: str) -> "Script":
         source = resources.files(__package__).joinpath(f"lua/{name}.lua").read_text("utf-8")

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from .breaker import Breaker
-from .cache import Cache, Entry
+from .cache import Cache
 from .database import Database
 from .document import dumps
+from .entry import Entry
 from .errors import StorageError, UnavailableError
 from .freshness import LATE, Doubt, Freshness
 from .options import Options
@@ -60,6 +61,8 @@ class CoherentCache:
                 timeout=options.redis_timeout,
                 span=options.total_timeout + LATE,
                 compress_bytes=options.cache_compress_bytes,
+                memory_bytes=options.memory_bytes,
+                shared=options.shares_cache,
             )
             self._breaker = Breaker(self._cache.probe, self._recovered)
         self._doubt = Doubt(self._tell, options.total_timeout)
@@ -142,6 +145,10 @@ class CoherentCache:
             return f"Redis does not answer as it should: {type(error).__name__}"
         return "ok"
 
+    def clear(self) -> int:
+        """Throw away all entries; return how many there were."""
+        return self._ask(lambda cache: cache.clear()) or 0
+
     def close(self) -> None:
         """Close the connections and end the thread that waits for Redis."""
         if self._cache:
@@ -151,6 +158,7 @@ class CoherentCache:
     def forget(self) -> None:
         """Start afresh in a forked child."""
         if self._cache:
+            self._cache.forget()
             self._breaker.forget()
         self._doubt.forget()
 

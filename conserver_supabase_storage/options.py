@@ -35,6 +35,7 @@ _ENVIRONMENT = {
 _KEY_NAMES = ("key", "service_role_key", "anon_key")
 
 CONSERVER_PREFIX = "vcon:"
+_DEFAULT_PREFIX = "supabase-storage:"
 
 
 def _no_bool(value: object) -> object:
@@ -66,6 +67,8 @@ class Options(BaseModel):
         redis_timeout: seconds to wait for Redis, to connect and for each command.
         cache_max_bytes: vCons whose rows are larger, in bytes, are not cached.
         cache_compress_bytes: entries above so many bytes are compressed; 0 for never.
+        memory_bytes: bytes of cached vCons that are kept in the process as well; 0 for none.
+        tenant: whose vCons these are: rows and keys are kept apart from other tenants'.
         spool_url: the Redis for saves that can't be made yet; None for `redis_url`.
         spool_max_count: the most vCons that the spool holds.
         spool_max_bytes: the most bytes that the spool holds.
@@ -80,13 +83,15 @@ class Options(BaseModel):
     schema_: str = Field("public", alias="schema", pattern=r"^[A-Za-z_][A-Za-z0-9_$]*$")
     redis_url: SecretStr | None = None
     cache_ttl: Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=31_536_000)] = 3600
-    cache_prefix: str = Field("supabase-storage:", min_length=1, max_length=200)
+    cache_prefix: str = Field(_DEFAULT_PREFIX, min_length=1, max_length=200)
     connect_timeout: Seconds = 2.0
     read_timeout: Seconds = 8.0
     total_timeout: Seconds = 10.0
     redis_timeout: Seconds = 0.25
     cache_max_bytes: Count = 5_000_000
     cache_compress_bytes: Count = 0
+    memory_bytes: Count = 0
+    tenant: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,100}$")
     spool_url: SecretStr | None = None
     spool_max_count: Count = 10_000
     spool_max_bytes: Count = 256_000_000
@@ -182,13 +187,29 @@ class Options(BaseModel):
     @field_validator("cache_prefix")
     @classmethod
     def _not_the_conservers(cls, value: str) -> str:
-        if value.startswith(CONSERVER_PREFIX):
+        if value.startswith(CONSERVER_PREFIX) and value != CONSERVER_PREFIX:
             msg = (
                 f"must not begin with {CONSERVER_PREFIX!r}: the conserver keeps its own records "
                 "there, and a cached string in their place makes its reads and writes fail"
             )
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _shared_redis(self) -> Self:
+        if not self.shares_cache:
+            return self
+        conserver = os.environ.get("REDIS_URL")
+        ours = self.redis_url.get_secret_value() if self.redis_url else None
+        if ours is None or conserver is None or _database(ours) != _database(conserver):
+            return self
+        msg = (
+            f"cache_prefix: must not be {CONSERVER_PREFIX!r} in the Redis of REDIS_URL: there the "
+            f"conserver keeps its own records under {CONSERVER_PREFIX}{{uuid}}, and a string in "
+            "their place makes its reads and writes fail; give the vcon-mcp server's Redis as "
+            "redis_url"
+        )
+        raise ValueError(msg)
 
     @model_validator(mode="after")
     def _needed(self) -> Self:
@@ -208,13 +229,19 @@ class Options(BaseModel):
 
     @property
     def key_prefix(self) -> str:
-        """What all keys in Redis begin with."""
-        return self.cache_prefix
+        """What all our keys in Redis begin with."""
+        prefix = _DEFAULT_PREFIX if self.shares_cache else self.cache_prefix
+        return f"{prefix}{self.tenant}:" if self.tenant else prefix
 
     @property
-    def target(self) -> tuple[str, str]:
+    def shares_cache(self) -> bool:
+        """Whether cached vCons are shared with a vcon-mcp server."""
+        return self.cache_prefix == CONSERVER_PREFIX
+
+    @property
+    def target(self) -> tuple[str, str, str]:
         """Which database this is: two options with the same target store into the same tables."""
-        return (self.rest_url or self.url or "", self.schema_)
+        return (self.rest_url or self.url or "", self.schema_, self.tenant or "")
 
     def __repr__(self) -> str:
         """Show all options with the key and the Redis URL's password masked."""
@@ -232,6 +259,8 @@ class Options(BaseModel):
             "redis_timeout": self.redis_timeout,
             "cache_max_bytes": self.cache_max_bytes,
             "cache_compress_bytes": self.cache_compress_bytes,
+            "memory_bytes": self.memory_bytes,
+            "tenant": self.tenant,
             "spool_url": _masked(self.spool_url),
             "spool_max_count": self.spool_max_count,
             "spool_max_bytes": self.spool_max_bytes,
@@ -240,6 +269,15 @@ class Options(BaseModel):
         return f"Options({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     __str__ = __repr__
+
+
+def _database(url: str) -> tuple[str, int, str]:
+    """Return which Redis database a URL means, so that two ways to write it are the same."""
+    parts = _split(url)
+    if parts.scheme == "unix":
+        return parts.path, 0, parts.query
+    host = {"127.0.0.1": "localhost", "::1": "localhost"}.get(parts.hostname or "", parts.hostname)
+    return host or "localhost", parts.port or 6379, parts.path.strip("/") or "0"
 
 
 def _split(url: str) -> SplitResult:
@@ -296,7 +334,9 @@ def _explain(error: ValidationError) -> str:
         text = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         if detail["type"] == "extra_forbidden":
             text = f"is no option of this storage; known are: {known}"
-        elif detail["type"] == "string_pattern_mismatch":
+        elif detail["type"] == "string_pattern_mismatch" and name == "schema":
             text = "must be the plain name of a Postgres schema"
+        elif detail["type"] == "string_pattern_mismatch":
+            text = "must be 1 to 100 of the characters A-Z a-z 0-9 _ . -"
         texts.append(f"{name}: {text}" if name else text)
     return "; ".join(texts)

@@ -39,6 +39,8 @@ def refusal(
             f"the schema {schema!r} is not exposed by PostgREST: correct the option schema, or "
             "add it to the project's exposed schemas (Settings, Data API)"
         )
+    elif code == "PT409":
+        text = "a vCon with this uuid belongs to another tenant (option tenant)"
     elif code == "57014":
         text = (
             "the statement timeout of the key's role was hit: the vCon is too large for it, or "

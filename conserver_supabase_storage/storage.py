@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from .cache import Entry
 from .coherence import Change, CoherentCache
 from .database import Database
 from .document import Document, canonical_uuid, dumps, read, uuid_of
+from .entry import Entry
 from .errors import ConfigurationError, RefusedError, StorageError, UnavailableError
 from .flights import Flights
 from .freshness import Freshness
@@ -45,6 +45,8 @@ class SupabaseStorage:
         self._freshness = Freshness()
         self._flights = Flights()
         self._stats = Stats()
+        # An argument of every function; a tenant's name has only plain characters (Options).
+        self._tenant = f'"p_tenant":"{o.tenant}",' if o.tenant else ""
         try:
             self._cache = CoherentCache(o, self._database, self._freshness, self._stats)
             self._spooling = Spooling(o, self._freshness, self._replay, self._stats)
@@ -157,7 +159,8 @@ class SupabaseStorage:
             UnavailableError: Supabase did not answer in time.
             RefusedError: Supabase refused it.
         """
-        answer = self._database.call("vcon_storage_search_v1", Query.parse(query).arguments())
+        arguments = f"{{{self._tenant}{Query.parse(query).arguments()[1:]}"
+        answer = self._database.call("vcon_storage_search_v1", arguments)
         return [vcon_rows.from_found(found) for found in json.loads(answer)]
 
     def health(self) -> dict[str, Any]:
@@ -206,6 +209,14 @@ class SupabaseStorage:
         """
         return self._spooling.drain()
 
+    def clear_cache(self) -> int:
+        """Throw away what is cached under this storage's prefix (and tenant).
+
+        Returns:
+            How many vCons were cached.
+        """
+        return self._cache.clear()
+
     @property
     def spool(self) -> Spool | None:
         """The spool, for looking into it; None where there is no Redis for one."""
@@ -249,7 +260,7 @@ class SupabaseStorage:
         # Of the arguments, not of the document: a release that fills columns differently writes
         # them anew.
         digest = hashlib.sha256(arguments.encode()).hexdigest()
-        head = f'{{"p_uuid":"{uuid_of(document)}","p_digest":"{digest}",'
+        head = f'{{"p_uuid":"{uuid_of(document)}","p_digest":"{digest}",{self._tenant}'
         if touch:
             head += '"p_touch":true,'
         if not_after is not None:
@@ -260,8 +271,8 @@ class SupabaseStorage:
         return answer
 
     def _delete(self, uuid: str, until: float, *, touch: bool) -> dict[str, Any]:
-        head = f'{{"p_uuid":"{uuid}"' + (',"p_touch":true' if touch else "")
-        return self._change("vcon_storage_delete_v1", head + "}", until)
+        arguments = f'{{{self._tenant}"p_uuid":"{uuid}","p_touch":{"true" if touch else "false"}}}'
+        return self._change("vcon_storage_delete_v1", arguments, until)
 
     def _change(self, function: str, arguments: str, until: float) -> dict[str, Any]:
         """Call a function that changes a vCon."""
@@ -302,7 +313,9 @@ class SupabaseStorage:
         asked = time.monotonic()
         try:
             answer = self._database.call(
-                "vcon_storage_get_v1", f'{{"p_uuid":"{uuid}"{known}}}', once=entry is not None
+                "vcon_storage_get_v1",
+                f'{{{self._tenant}"p_uuid":"{uuid}"{known}}}',
+                once=entry is not None,
             )
         except UnavailableError as error:
             if record is not None:

@@ -1,6 +1,7 @@
 -- After a vCon was changed: its new entry is kept if this was the only change since its begin;
 -- where changes overlapped nothing is kept, and the next reader asks the database.
--- KEYS: entry, gate   ARGV: writer, a new g, new entry ('' for none), its TTL in seconds
+-- KEYS: entry, gate, perhaps the shared copy
+-- ARGV: writer, a new g, new entry ('' for none), its TTL in seconds, what to share
 -- Returns 1 if the entry was kept.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -22,6 +23,14 @@ if alone and ARGV[3] ~= '' and (kind == 'string' or kind == 'none') then
   local reply = redis.pcall('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
   if type(reply) == 'table' and reply.ok then
     kept = 1
+  end
+end
+if KEYS[3] then
+  local shared = redis.call('TYPE', KEYS[3]).ok
+  if kept == 1 and (shared == 'string' or shared == 'none') then
+    redis.pcall('SET', KEYS[3], ARGV[5], 'EX', ARGV[4])
+  elseif shared == 'string' then
+    redis.call('DEL', KEYS[3])
   end
 end
 if kept == 0 and kind == 'string' then

@@ -83,6 +83,7 @@ $$;
 -- the order of members stay as they are); the others are for queries and hold what they can.
 -- A table made above gets them all here, an older one those that it lacks.
 ALTER TABLE vcons
+  ADD COLUMN IF NOT EXISTS tenant_id text,
   ADD COLUMN IF NOT EXISTS vcon_version text,
   ADD COLUMN IF NOT EXISTS subject text,
   ADD COLUMN IF NOT EXISTS extensions text[],
@@ -98,6 +99,7 @@ ALTER TABLE vcons
   ADD COLUMN IF NOT EXISTS saved_at timestamptz;
 
 ALTER TABLE parties
+  ADD COLUMN IF NOT EXISTS tenant_id text,
   ADD COLUMN IF NOT EXISTS tel text,
   ADD COLUMN IF NOT EXISTS sip text,
   ADD COLUMN IF NOT EXISTS stir text,
@@ -115,6 +117,7 @@ ALTER TABLE parties
   ADD COLUMN IF NOT EXISTS as_written json;
 
 ALTER TABLE dialog
+  ADD COLUMN IF NOT EXISTS tenant_id text,
   ADD COLUMN IF NOT EXISTS type text,
   ADD COLUMN IF NOT EXISTS start_time timestamptz,
   ADD COLUMN IF NOT EXISTS duration_seconds real,
@@ -141,6 +144,7 @@ ALTER TABLE dialog
   ADD COLUMN IF NOT EXISTS as_written json;
 
 ALTER TABLE analysis
+  ADD COLUMN IF NOT EXISTS tenant_id text,
   ADD COLUMN IF NOT EXISTS type text,
   ADD COLUMN IF NOT EXISTS dialog_indices integer[],
   ADD COLUMN IF NOT EXISTS mediatype text,
@@ -158,6 +162,7 @@ ALTER TABLE analysis
   ADD COLUMN IF NOT EXISTS as_written json;
 
 ALTER TABLE attachments
+  ADD COLUMN IF NOT EXISTS tenant_id text,
   ADD COLUMN IF NOT EXISTS type text,
   ADD COLUMN IF NOT EXISTS purpose text,
   ADD COLUMN IF NOT EXISTS start_time timestamptz,
@@ -271,10 +276,12 @@ $$;
 -- p_not_after (seconds since 1970): a save that was spooled at that time. It is left out where the
 -- vCon was saved or deleted later. p_touch: counts as a change even where nothing differs, so that
 -- a save spooled earlier is left out. p_deadline: see vcon_storage_in_time_v1.
+-- p_tenant: whose vCon it is (null: nobody's); a uuid that is another tenant's is refused.
 -- Returns the revision, whether it was left out, and the cache's state.
 CREATE OR REPLACE FUNCTION vcon_storage_save_v1(
   p_uuid uuid, p_digest text, p_vcon json,
   p_parties json, p_dialog json, p_analysis json, p_attachments json,
+  p_tenant text DEFAULT NULL,
   p_not_after double precision DEFAULT NULL, p_touch boolean DEFAULT false,
   p_deadline double precision DEFAULT NULL
 ) RETURNS json
@@ -285,11 +292,16 @@ DECLARE
   found_digest text;
   found_revision bigint;
   found_saved_at timestamptz;
+  found_tenant text;
   next_revision bigint;
 BEGIN
   PERFORM vcon_storage_lock_v1(p_uuid);
-  SELECT digest, revision, saved_at INTO found_digest, found_revision, found_saved_at
+  SELECT digest, revision, saved_at, tenant_id
+    INTO found_digest, found_revision, found_saved_at, found_tenant
     FROM vcons WHERE uuid = p_uuid;
+  IF FOUND AND p_tenant IS DISTINCT FROM found_tenant THEN
+    RAISE SQLSTATE 'PT409' USING MESSAGE = 'the uuid belongs to another tenant';
+  END IF;
   IF p_not_after IS NOT NULL AND (found_saved_at > to_timestamp(p_not_after) OR EXISTS (
       SELECT FROM vcon_tombstones WHERE uuid = p_uuid AND deleted_at > to_timestamp(p_not_after)))
   THEN
@@ -306,10 +318,10 @@ BEGIN
   next_revision := nextval('vcon_revision');
 
   INSERT INTO vcons AS old (
-    id, uuid, vcon_version, subject, created_at, updated_at, extensions, must_support, critical,
+    id, uuid, tenant_id, vcon_version, subject, created_at, updated_at, extensions, must_support, critical,
     redacted, appended, amended, group_data, as_written, revision, digest, saved_at)
   SELECT
-    p_uuid, p_uuid, coalesce(vcon_version, ''), subject, coalesce(created_at, now()),
+    p_uuid, p_uuid, p_tenant, coalesce(vcon_version, ''), subject, coalesce(created_at, now()),
     coalesce(updated_at, now()), extensions, must_support, critical,
     redacted, appended, amended, group_data, as_written, next_revision, p_digest,
     -- A spooled save counts as of when it was made: one spooled after it must still win.
@@ -327,10 +339,10 @@ BEGIN
     revision = excluded.revision, digest = excluded.digest, saved_at = excluded.saved_at;
 
   INSERT INTO parties AS old (
-    vcon_id, party_index, tel, sip, stir, mailto, name, did, validation, gmlpos, timezone, uuid,
+    vcon_id, tenant_id, party_index, tel, sip, stir, mailto, name, did, validation, gmlpos, timezone, uuid,
     jcard, civicaddress, data_subject_id, metadata, as_written)
   SELECT
-    p_uuid, party_index, tel, sip, stir, mailto, name, did, validation, gmlpos, timezone, uuid,
+    p_uuid, p_tenant, party_index, tel, sip, stir, mailto, name, did, validation, gmlpos, timezone, uuid,
     jcard, civicaddress, data_subject_id, metadata, as_written
   FROM json_populate_recordset(NULL::parties, p_parties)
   ON CONFLICT (vcon_id, party_index) DO UPDATE SET
@@ -349,12 +361,12 @@ BEGIN
       excluded.as_written::text);
 
   INSERT INTO dialog AS old (
-    vcon_id, dialog_index, type, start_time, duration_seconds, parties, originator, mediatype,
+    vcon_id, tenant_id, dialog_index, type, start_time, duration_seconds, parties, originator, mediatype,
     filename, body, encoding, url, content_hash, disposition, session_id, application, message_id,
     transferee, transferor, transfer_target, original, consultation, target_dialog, size_bytes,
     metadata, as_written)
   SELECT
-    p_uuid, dialog_index, type, start_time, duration_seconds, parties, originator, mediatype,
+    p_uuid, p_tenant, dialog_index, type, start_time, duration_seconds, parties, originator, mediatype,
     filename, body, encoding, url, content_hash, disposition, session_id, application, message_id,
     transferee, transferor, transfer_target, original, consultation, target_dialog, size_bytes,
     metadata, as_written
@@ -384,10 +396,10 @@ BEGIN
       excluded.target_dialog, excluded.size_bytes, excluded.metadata, excluded.as_written::text);
 
   INSERT INTO analysis AS old (
-    vcon_id, analysis_index, type, dialog_indices, mediatype, filename, vendor, product, schema,
+    vcon_id, tenant_id, analysis_index, type, dialog_indices, mediatype, filename, vendor, product, schema,
     body, encoding, url, content_hash, created_at, confidence, metadata, as_written)
   SELECT
-    p_uuid, analysis_index, type, dialog_indices, mediatype, filename, coalesce(vendor, ''),
+    p_uuid, p_tenant, analysis_index, type, dialog_indices, mediatype, filename, coalesce(vendor, ''),
     product, schema, body, encoding, url, content_hash, created_at, confidence, metadata,
     as_written
   FROM json_populate_recordset(NULL::analysis, p_analysis)
@@ -407,10 +419,10 @@ BEGIN
       excluded.confidence, excluded.metadata, excluded.as_written::text);
 
   INSERT INTO attachments AS old (
-    vcon_id, attachment_index, type, purpose, start_time, party, dialog, mimetype, filename, body,
+    vcon_id, tenant_id, attachment_index, type, purpose, start_time, party, dialog, mimetype, filename, body,
     encoding, url, content_hash, size_bytes, metadata, as_written)
   SELECT
-    p_uuid, attachment_index, type, purpose, start_time, party, dialog, mimetype, filename, body,
+    p_uuid, p_tenant, attachment_index, type, purpose, start_time, party, dialog, mimetype, filename, body,
     encoding, url, content_hash, size_bytes, metadata, as_written
   FROM json_populate_recordset(NULL::attachments, p_attachments)
   ON CONFLICT (vcon_id, attachment_index) DO UPDATE SET
@@ -470,27 +482,31 @@ AS $$
 $$;
 
 -- A vCon's revision and rows, when it was last saved or deleted (seconds since 1970), and the
--- cache's state. The rows are null where there is no such vCon, and where its revision is the one
+-- cache's state. With p_tenant only that tenant's are seen; without, everybody's, but a tenant's
+-- have no revision then: a cache that is not the tenant's can't keep them. The rows are null where there is no such vCon, and where its revision is the one
 -- that the caller knows already.
-CREATE OR REPLACE FUNCTION vcon_storage_get_v1(p_uuid uuid, p_known bigint DEFAULT NULL)
-  RETURNS json
+CREATE OR REPLACE FUNCTION vcon_storage_get_v1(
+  p_uuid uuid, p_known bigint DEFAULT NULL, p_tenant text DEFAULT NULL
+) RETURNS json
   LANGUAGE sql STABLE
   SET search_path FROM CURRENT
 AS $$
   SELECT json_build_object(
     'episode', s.episode, 'off', s.off, 'now', s.now,
-    'revision', v.revision,
+    'revision', CASE WHEN v.tenant_id IS NOT DISTINCT FROM p_tenant THEN v.revision END,
     'changed_at', extract(epoch FROM coalesce(v.saved_at,
       (SELECT t.deleted_at FROM vcon_tombstones t WHERE t.uuid = p_uuid))),
     'rows', CASE WHEN v.uuid IS NOT NULL AND (p_known IS NULL
       OR v.revision IS DISTINCT FROM p_known) THEN vcon_storage_rows_v1(v) END)
-  FROM vcon_storage_cache_state_v1() s LEFT JOIN vcons v ON v.uuid = p_uuid
+  FROM vcon_storage_cache_state_v1() s LEFT JOIN vcons v
+    ON v.uuid = p_uuid AND (p_tenant IS NULL OR v.tenant_id = p_tenant)
 $$;
 
 -- Deletes a vCon with its parts. p_touch: leaves a tombstone even where there was none, so that a
 -- save spooled earlier is left out. Returns whether it was there, and the cache's state.
 CREATE OR REPLACE FUNCTION vcon_storage_delete_v1(
-  p_uuid uuid, p_touch boolean DEFAULT false, p_deadline double precision DEFAULT NULL
+  p_uuid uuid, p_tenant text DEFAULT NULL, p_touch boolean DEFAULT false,
+  p_deadline double precision DEFAULT NULL
 ) RETURNS json
   LANGUAGE plpgsql
   SET search_path FROM CURRENT
@@ -499,7 +515,11 @@ DECLARE
   was_there boolean;
 BEGIN
   PERFORM vcon_storage_lock_v1(p_uuid);
-  DELETE FROM vcons WHERE uuid = p_uuid;
+  IF p_tenant IS NULL AND EXISTS (
+      SELECT FROM vcons WHERE uuid = p_uuid AND tenant_id IS NOT NULL) THEN
+    RAISE SQLSTATE 'PT409' USING MESSAGE = 'the uuid belongs to another tenant';
+  END IF;
+  DELETE FROM vcons WHERE uuid = p_uuid AND tenant_id IS NOT DISTINCT FROM p_tenant;
   was_there := FOUND;
   IF was_there OR p_touch THEN
     INSERT INTO vcon_tombstones VALUES (p_uuid, clock_timestamp())
@@ -518,7 +538,8 @@ $$;
 -- The rows of the vCons that match all that is not null, the newest first.
 -- The subject is a substring in which every character stands for itself; case does not matter.
 CREATE OR REPLACE FUNCTION vcon_storage_search_v1(
-  p_subject text, p_start timestamptz, p_end timestamptz, p_limit integer
+  p_subject text, p_start timestamptz, p_end timestamptz, p_limit integer,
+  p_tenant text DEFAULT NULL
 ) RETURNS json
   LANGUAGE sql STABLE
   SET search_path FROM CURRENT
@@ -529,6 +550,7 @@ AS $$
     SELECT v.* FROM vcons v
     WHERE (p_subject IS NULL OR v.subject ILIKE
         '%' || replace(replace(replace(p_subject, '\', '\\'), '%', '\%'), '_', '\_') || '%')
+      AND (p_tenant IS NULL OR v.tenant_id = p_tenant)
       AND (p_start IS NULL OR v.created_at >= p_start)
       AND (p_end IS NULL OR v.created_at <= p_end)
     ORDER BY v.created_at DESC, v.uuid
@@ -542,21 +564,23 @@ REVOKE ALL ON FUNCTION
   vcon_storage_version_v1(), vcon_storage_lock_v1(uuid),
   vcon_storage_cache_state_v1(), vcon_storage_doubt_v1(uuid, double precision),
   vcon_storage_save_v1(
-    uuid, text, json, json, json, json, json, double precision, boolean, double precision),
+    uuid, text, json, json, json, json, json, text, double precision, boolean,
+    double precision),
   vcon_storage_in_time_v1(double precision),
-  vcon_storage_rows_v1(vcons), vcon_storage_get_v1(uuid, bigint),
-  vcon_storage_delete_v1(uuid, boolean, double precision),
-  vcon_storage_search_v1(text, timestamptz, timestamptz, integer)
+  vcon_storage_rows_v1(vcons), vcon_storage_get_v1(uuid, bigint, text),
+  vcon_storage_delete_v1(uuid, text, boolean, double precision),
+  vcon_storage_search_v1(text, timestamptz, timestamptz, integer, text)
   FROM PUBLIC, anon, authenticated;
 GRANT EXECUTE ON FUNCTION
   vcon_storage_version_v1(), vcon_storage_lock_v1(uuid),
   vcon_storage_cache_state_v1(), vcon_storage_doubt_v1(uuid, double precision),
   vcon_storage_save_v1(
-    uuid, text, json, json, json, json, json, double precision, boolean, double precision),
+    uuid, text, json, json, json, json, json, text, double precision, boolean,
+    double precision),
   vcon_storage_in_time_v1(double precision),
-  vcon_storage_rows_v1(vcons), vcon_storage_get_v1(uuid, bigint),
-  vcon_storage_delete_v1(uuid, boolean, double precision),
-  vcon_storage_search_v1(text, timestamptz, timestamptz, integer)
+  vcon_storage_rows_v1(vcons), vcon_storage_get_v1(uuid, bigint, text),
+  vcon_storage_delete_v1(uuid, text, boolean, double precision),
+  vcon_storage_search_v1(text, timestamptz, timestamptz, integer, text)
   TO service_role;
 
 RESET search_path;

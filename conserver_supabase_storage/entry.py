@@ -1,0 +1,52 @@
+"""An entry of the cache, and how it stands in Redis. Pure."""
+
+import zlib
+from typing import NamedTuple
+
+# What every entry begins with (compressed or not); another beginning is another release's, and a
+# miss.
+_PLAIN, _COMPRESSED = b"css1", b"css1z"
+
+
+class Entry(NamedTuple):
+    """A cached vCon: its rows as JSON text, their revision, and the episode it was cached in."""
+
+    revision: int
+    episode: int
+    rows: bytes
+    compressed: bool = False
+
+    @property
+    def header(self) -> bytes:
+        """How it begins in Redis."""
+        form = _COMPRESSED if self.compressed else _PLAIN
+        return b"%b %d %d\n" % (form, self.revision, self.episode)
+
+    def pack(self, compress_bytes: int) -> bytes:
+        """Return it as it is to stand in Redis, compressed if it has more bytes than that."""
+        if 0 < compress_bytes < len(self.rows):
+            # Level 1: JSON shrinks to a fifth, more effort gains little.
+            return self._replace(compressed=True).header + zlib.compress(self.rows, 1)
+        return self.header + self.rows
+
+    @classmethod
+    def unpack(cls, value: object) -> "Entry | None":
+        """Read what stands in Redis; None for whatever is no entry of this format."""
+        if not isinstance(value, bytes):
+            return None
+        header, newline, rows = value.partition(b"\n")
+        fields = header.split(b" ")
+        if not newline or len(fields) != 3 or fields[0] not in {_PLAIN, _COMPRESSED}:
+            return None
+        if not fields[1].isdigit() or not fields[2].isdigit():
+            return None
+        compressed = fields[0] == _COMPRESSED
+        try:
+            rows = zlib.decompress(rows) if compressed else rows
+        except zlib.error:
+            return None
+        return cls(int(fields[1]), int(fields[2]), rows, compressed)
+
+
+# No header is longer: two 64-bit numbers and the form.
+HEADER_BYTES = 64
