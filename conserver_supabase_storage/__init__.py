@@ -55,6 +55,8 @@ default_options: dict[str, Any] = {
     "cache_max_bytes": 5_000_000,
     "cache_compress_bytes": 0,
     "memory_bytes": 0,
+    "tenant": None,
+    "spool_url": None,
     "spool_max_count": 10_000,
     "spool_max_bytes": 256_000_000,
     "spool_raises": False,

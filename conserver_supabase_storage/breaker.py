@@ -18,12 +18,13 @@ class Breaker:
 
     Args:
         probe: raises if Redis still fails.
-        recovered: called by the thread once the breaker is closed; asked again until it is true.
+        tick: called by the thread after each look, told whether Redis still fails; the thread ends
+            when Redis is back and this returns True.
     """
 
-    def __init__(self, probe: Callable[[], None], recovered: Callable[[], bool]) -> None:
+    def __init__(self, probe: Callable[[], None], tick: Callable[[bool], bool]) -> None:
         self._probe = probe
-        self._recovered = recovered
+        self._tick = tick
         self._lock = threading.Lock()
         self._open = False
         self._stop = threading.Event()
@@ -43,7 +44,7 @@ class Breaker:
         self.watch()
 
     def watch(self) -> None:
-        """See to it that the thread runs until Redis is back and `recovered` is true."""
+        """See to it that the thread runs until Redis is back and `tick` is content."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._start()
@@ -74,10 +75,11 @@ class Breaker:
                 try:
                     self._probe()
                 except RedisError:
+                    self._tick(True)
                     continue
                 self._open = False
                 logger.warning("cache: Redis is back")
-            if self._recovered():
+            if self._tick(False):
                 with self._lock:
                     if not self._open:
                         self._thread = None

@@ -10,7 +10,6 @@ from .document import dumps
 from .entry import HEADER_BYTES, Entry
 from .memory import Memory
 from .options import CONSERVER_PREFIX
-from .redis_client import connect
 from .rows.vcon import from_stored
 
 if TYPE_CHECKING:
@@ -22,11 +21,10 @@ class Cache:
     """Entries, each with a gate that decides who may write it (lua/, docs/cache.md).
 
     Args:
-        url: the Redis to use.
+        redis: the client to use.
         prefix: what keys begin with; ``{uuid}`` follows, in braces, so that both keys of a vCon are
             in one slot of a cluster.
         ttl: seconds until an entry expires.
-        timeout: seconds to wait for Redis.
         compress_bytes: entries with more bytes are compressed; 0 for none.
         memory_bytes: bytes of entries that are kept in the process as well; 0 for none.
         shared: whether each vCon is also kept as plain JSON under ``vcon:{uuid}``, where a
@@ -37,17 +35,16 @@ class Cache:
 
     def __init__(
         self,
-        url: str,
+        redis: "Redis",
         *,
         prefix: str,
         ttl: int,
-        timeout: float,
         span: float,
         compress_bytes: int = 0,
         memory_bytes: int = 0,
         shared: bool = False,
     ) -> None:
-        self._redis: Redis = connect(url, timeout)
+        self._redis = redis
         self._prefix = prefix
         self._ttl = ttl
         self._compress_bytes = compress_bytes
@@ -125,11 +122,6 @@ class Cache:
     def probe(self) -> None:
         """Raise unless Redis does what a change needs of it."""
         self.complete("probe", self.begin("probe"), None)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
-        self._redis.connection_pool.disconnect()
 
     def forget(self) -> None:
         """Start afresh in a forked child."""

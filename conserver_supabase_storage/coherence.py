@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .breaker import Breaker
 from .cache import Cache
@@ -15,6 +15,9 @@ from .errors import StorageError, UnavailableError
 from .freshness import LATE, Doubt, Freshness
 from .options import Options
 from .stats import Stats
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 logger = logging.getLogger(__name__)
 
@@ -46,25 +49,29 @@ class CoherentCache:
     """
 
     def __init__(
-        self, options: Options, database: Database, freshness: Freshness, stats: Stats
+        self,
+        redis: "Redis | None",
+        options: Options,
+        database: Database,
+        freshness: Freshness,
+        stats: Stats,
     ) -> None:
         self._freshness = freshness
         self._max_bytes = options.cache_max_bytes
         self._stats = stats
         self._database = database
         self._cache: Cache | None = None
-        if options.redis_url:
+        if redis is not None:
             self._cache = Cache(
-                options.redis_url.get_secret_value(),
+                redis,
                 prefix=options.key_prefix,
                 ttl=options.cache_ttl,
-                timeout=options.redis_timeout,
                 span=options.total_timeout + LATE,
                 compress_bytes=options.cache_compress_bytes,
                 memory_bytes=options.memory_bytes,
                 shared=options.shares_cache,
             )
-            self._breaker = Breaker(self._cache.probe, self._recovered)
+            self._breaker = Breaker(self._cache.probe, self._tick)
         self._doubt = Doubt(self._tell, options.total_timeout)
 
     @property
@@ -150,10 +157,13 @@ class CoherentCache:
         return self._ask(lambda cache: cache.clear()) or 0
 
     def close(self) -> None:
-        """Close the connections and end the thread that waits for Redis."""
+        """End the thread that waits for Redis, and the doubt."""
         if self._cache:
             self._breaker.close()
-            self._cache.close()
+            try:
+                self._doubt.leave(time.monotonic() + 1)
+            except StorageError:
+                logger.debug("the doubt ends by itself")
 
     def forget(self) -> None:
         """Start afresh in a forked child."""
@@ -189,7 +199,10 @@ class CoherentCache:
             self._breaker.trip(error)
             return None
 
-    def _recovered(self) -> bool:
+    def _tick(self, is_open: bool) -> bool:
+        """Leave the doubt when Redis is back, or when nothing was changed for a while."""
+        if is_open and not self._doubt.is_idle():
+            return False
         try:
             return self._doubt.leave()
         except StorageError:

@@ -113,8 +113,21 @@ class Database:
 
     def ask(self, function: str, arguments: str, *, until: float | None = None) -> dict[str, Any]:
         """Call a function whose result is a small object, and parse it. Otherwise as `call`."""
-        answer: dict[str, Any] = json.loads(self.call(function, arguments, until=until))
-        return answer
+        return self.parse(self.call(function, arguments, until=until))
+
+    def parse(self, answer: bytes) -> dict[str, Any]:
+        """Parse an answer that tells the cache's state, as those of our functions do.
+
+        Raises:
+            RefusedError: it is none of theirs.
+        """
+        try:
+            parsed = json.loads(answer)
+        except ValueError:
+            parsed = None
+        if isinstance(parsed, dict) and "episode" in parsed:
+            return parsed
+        raise refusal({}, status=200, where=self._where, schema="", function="")
 
     def close(self) -> None:
         """Close this process' connections. A later call opens new ones."""
@@ -128,6 +141,8 @@ class Database:
     def _attempt(self, call: "_Call") -> bytes:
         import httpx  # noqa: PLC0415  costs more than the rest of the package
 
+        from .deadline import deadline  # noqa: PLC0415
+
         client = self._client()
         left = max(call.deadline - time.monotonic(), 0.01)
         wait = min(self._options.read_timeout, left)
@@ -135,6 +150,7 @@ class Database:
         # Not client.rpc(): that would encode the arguments and parse the answer itself, which
         # costs numbers their digits, and it has no timeout per call.
         rest = client.postgrest
+        token = deadline.set(time.monotonic() + wait)
         try:
             with rest.session.stream(
                 "POST",
@@ -143,14 +159,17 @@ class Database:
                 headers={**rest.headers, "Content-Type": "application/json"},
                 timeout=timeout,
             ) as response:
-                body = _read(response, call.deadline)
+                body = _read(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise self._transport_error(error) from error
         except httpx.TransportError as error:
             call.may_have_happened = True
             call.silent = call.silent or isinstance(error, httpx.TimeoutException)
             raise self._transport_error(error) from error
-        if response.is_success:
+        finally:
+            deadline.reset(token)
+        kind = response.headers.get("content-type", "")
+        if response.is_success and kind.startswith("application/json") and body:
             return body
         said = _said(body)
         if response.status_code in _PASSING:
@@ -186,10 +205,13 @@ class Database:
         from supabase import ClientOptions, create_client  # noqa: PLC0415
         from yarl import URL  # noqa: PLC0415
 
+        from .deadline import transport  # noqa: PLC0415
+
         key = self._options.key.get_secret_value()
         logging.getLogger("httpx").addFilter(_quiet)  # once, however often it is added
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=_POOL)
         http = httpx.Client(
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=_POOL),
+            transport=transport(limits=limits),
             headers={"Accept-Encoding": "gzip, deflate"},
         )
         client = create_client(
@@ -294,17 +316,13 @@ class _Pace:
         return getattr(error, "retry_after", 0.0)
 
 
-def _read(response: "httpx.Response", deadline: float) -> bytes:
-    """Read the body, but not past the deadline: a read timeout alone lets it trickle for ever."""
-    import httpx  # noqa: PLC0415
-
+def _read(response: "httpx.Response") -> bytes:
+    """Read the body; of an error only as much as an error of PostgREST has."""
     chunks = []
     size = 0
     for chunk in response.iter_bytes():
         chunks.append(chunk)
         size += len(chunk)
-        if time.monotonic() > deadline:
-            raise httpx.ReadTimeout("the answer takes too long", request=response.request)
         if not response.is_success and size > _ERROR_BYTES:
             break
     return b"".join(chunks)

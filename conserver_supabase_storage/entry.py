@@ -18,9 +18,9 @@ class Entry(NamedTuple):
 
     @property
     def header(self) -> bytes:
-        """How it begins in Redis."""
+        """How it begins in Redis: format, revision, episode, and a checksum of the rows."""
         form = _COMPRESSED if self.compressed else _PLAIN
-        return b"%b %d %d\n" % (form, self.revision, self.episode)
+        return b"%b %d %d %08x\n" % (form, self.revision, self.episode, zlib.crc32(self.rows))
 
     def pack(self, compress_bytes: int) -> bytes:
         """Return it as it is to stand in Redis, compressed if it has more bytes than that."""
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
             return None
         header, newline, rows = value.partition(b"\n")
         fields = header.split(b" ")
-        if not newline or len(fields) != 3 or fields[0] not in {_PLAIN, _COMPRESSED}:
+        if not newline or len(fields) != 4 or fields[0] not in {_PLAIN, _COMPRESSED}:
             return None
         if not fields[1].isdigit() or not fields[2].isdigit():
             return None
@@ -45,7 +45,8 @@ class Entry(NamedTuple):
             rows = zlib.decompress(rows) if compressed else rows
         except zlib.error:
             return None
-        return cls(int(fields[1]), int(fields[2]), rows, compressed)
+        entry = cls(int(fields[1]), int(fields[2]), rows, compressed)
+        return entry if header + b"\n" == entry.header else None
 
 
 # No header is longer: two 64-bit numbers and the form.

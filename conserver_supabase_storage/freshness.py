@@ -19,8 +19,11 @@ TRUST = 1.0
 # database connection (db-pool-acquisition-timeout), and Supabase's statement timeout is 8 s.
 LATE = 20.0
 
-# A doubt is left when Redis is back; where its writer died, it ends by itself after so many
-# seconds on top of an operation's.
+# A doubt is left when Redis is back, or when nothing was changed for so many seconds: one writer
+# without Redis should not keep everybody from the cache for longer than it has to.
+_IDLE = 5.0
+
+# Where its writer died, it ends by itself after so many seconds on top of an operation's.
 _DOUBT = 60.0
 
 
@@ -83,6 +86,7 @@ class Doubt:
         self._until = float("-inf")
         self._settled = 0.0
         self._changes = 0
+        self._last = float("-inf")
         self._late = float("-inf")
 
     def enter(self, until: float) -> None:
@@ -111,11 +115,18 @@ class Doubt:
         """End a change. Where its outcome is unknown, the doubt outlives it."""
         with self._lock:
             self._changes -= 1
+            self._last = time.monotonic()
             if not surely:
                 self._late = time.monotonic() + LATE
 
-    def leave(self) -> bool:
+    def is_idle(self) -> bool:
+        """Return whether nothing was changed in doubt for a few seconds."""
+        return time.monotonic() - self._last > _IDLE
+
+    def leave(self, until: float | None = None) -> bool:
         """Leave the doubt, if no change needs it any more; return whether it is left.
+
+        The next change without Redis enters it anew, and waits anew.
 
         Raises:
             StorageError: the database could not be told; it ends by itself in time.
@@ -126,6 +137,6 @@ class Doubt:
                 return True
             if self._changes or now < self._late:
                 return False
-            self._tell(self._writer, 0, None)
+            self._tell(self._writer, 0, until)
             self._until = float("-inf")
             return True

@@ -22,6 +22,8 @@ from .errors import ConfigurationError
 # ${NAME} or ${NAME:-default}, as in a shell.
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
+_HOST = re.compile(r"[^\s/\\@]+")
+
 # Where an option that is not given comes from; the first variable that is set and not empty.
 _ENVIRONMENT = {
     "url": ("SUPABASE_URL",),
@@ -118,24 +120,36 @@ class Options(BaseModel):
             raise ConfigurationError(
                 f"options: must be a mapping of names to values, not {type(options).__name__}"
             )
-        given = {name: _substitute(str(name), value) for name, value in (options or {}).items()}
+        given: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, value in (options or {}).items():
+            try:
+                given[name] = _substitute(value)
+            except _UnsetError as unset:
+                problems.append(f"{name}: {unset}")
+        broken = {problem.partition(":")[0] for problem in problems}
         if keys := [given.pop(name) for name in _KEY_NAMES if name in given]:
             # The strongest that says something: `key: ${A:-}` beside `anon_key: ...` is fine.
-            given["key"] = next((key for key in keys if key), keys[0])
-        for name, variables in _ENVIRONMENT.items():
-            if given.get(name) or (name == "redis_url" and name in given):
-                continue  # an empty redis_url means: no cache, whatever the environment says
-            if name in {"url", "rest_url"} and (given.get("url") or given.get("rest_url")):
-                continue  # a URL of the environment may belong to another project than a given one
-            if value := next((os.environ[v] for v in variables if os.environ.get(v)), None):
-                given[name] = value
-            else:
-                given.pop(name, None)
+            given["key"] = next((key for key in keys if not _is_missing(key)), keys[0])
+        _fill_from_environment(given, broken)
+        if not given.get("url") and not given.get("rest_url") and not broken & {"url", "rest_url"}:
+            problems.append(
+                "url: is missing; give the Supabase project's URL or set SUPABASE_URL "
+                "(or rest_url for PostgREST without Supabase's gateway)"
+            )
+        if _is_missing(given.get("key")) and not broken & set(_KEY_NAMES):
+            problems.append(
+                "key: is missing; give the service_role key or set SUPABASE_SERVICE_ROLE_KEY"
+            )
+        found = None
         try:
-            return cls.model_validate(given)
+            found = cls.model_validate(given)
         except ValidationError as error:
-            # `from None`: pydantic's own text repeats the values, keys among them.
-            raise ConfigurationError(_explain(error)) from None
+            problems += _explain(error)
+        # Outside of the except: pydantic's own text, as a context, repeats values, keys among them.
+        if found is None or problems:
+            raise ConfigurationError("; ".join(problems))
+        return found
 
     @field_validator("url", "rest_url")
     @classmethod
@@ -143,7 +157,7 @@ class Options(BaseModel):
         if not value:
             return None
         parts = _split(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.hostname or ""):
             msg = "must be an http:// or https:// URL with a host"
             raise ValueError(msg)
         if parts.query or parts.fragment:
@@ -210,22 +224,6 @@ class Options(BaseModel):
             "redis_url"
         )
         raise ValueError(msg)
-
-    @model_validator(mode="after")
-    def _needed(self) -> Self:
-        missing = []
-        if not self.url and not self.rest_url:
-            missing.append(
-                "url: is missing; give the Supabase project's URL or set SUPABASE_URL "
-                "(or rest_url for PostgREST without Supabase's gateway)"
-            )
-        if not self.key.get_secret_value():
-            missing.append(
-                "key: is missing; give the service_role key or set SUPABASE_SERVICE_ROLE_KEY"
-            )
-        if missing:
-            raise ValueError("; ".join(missing))
-        return self
 
     @property
     def key_prefix(self) -> str:
@@ -306,7 +304,30 @@ def mask_url(url: str) -> str:
     return scheme + separator + re.sub(r"(?i)(password=)[^&]*", r"\1***", rest)
 
 
-def _substitute(name: str, value: object) -> object:
+class _UnsetError(Exception):
+    """A variable in an option is not set."""
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value == ""
+
+
+def _fill_from_environment(given: dict[str, Any], broken: set[str]) -> None:
+    """Put in what is missing and the environment has."""
+    has_url = any(not _is_missing(given.get(name)) for name in ("url", "rest_url"))
+    for name, variables in _ENVIRONMENT.items():
+        if not _is_missing(given.get(name)) or name in broken:
+            continue
+        if name == "redis_url" and name in given:
+            continue  # an empty one means: no cache, whatever the environment says
+        if name in {"url", "rest_url"} and has_url:
+            continue  # the environment's may belong to another project than the given one
+        given.pop(name, None)
+        if value := next((os.environ[v] for v in variables if os.environ.get(v)), None):
+            given[name] = value
+
+
+def _substitute(value: object) -> object:
     """Put the environment's values in place of ``${VAR}`` in a string; leave others alone."""
     if not isinstance(value, str):
         return value
@@ -317,16 +338,16 @@ def _substitute(name: str, value: object) -> object:
             return found
         if match[2] is not None:
             return match[2]
-        raise ConfigurationError(
-            f"{name}: the environment variable {match[1]} is not set "
+        raise _UnsetError(
+            f"the environment variable {match[1]} is not set "
             f"(set it, or give a default: ${{{match[1]}:-...}})"
         )
 
     return _VARIABLE.sub(variable, value)
 
 
-def _explain(error: ValidationError) -> str:
-    """Say in one line what is wrong with which options, without repeating their values."""
+def _explain(error: ValidationError) -> list[str]:
+    """Say what is wrong with which options, without repeating their values."""
     known = ", ".join(sorted({*(f.alias or n for n, f in Options.model_fields.items())}))
     texts = []
     for detail in error.errors(include_url=False, include_input=False):
@@ -339,4 +360,4 @@ def _explain(error: ValidationError) -> str:
         elif detail["type"] == "string_pattern_mismatch":
             text = "must be 1 to 100 of the characters A-Z a-z 0-9 _ . -"
         texts.append(f"{name}: {text}" if name else text)
-    return "; ".join(texts)
+    return texts

@@ -51,8 +51,8 @@ def _plain_integer(value: object) -> object:
     return value
 
 
-def _storable(value: str | None) -> str | None:
-    if value is not None and ("\0" in value or not value.isprintable()):
+def _storable(value: object) -> object:
+    if isinstance(value, str) and ("\0" in value or not value.isprintable()):
         try:
             value.encode()
         except UnicodeEncodeError:

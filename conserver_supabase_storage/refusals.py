@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from .errors import RefusedError
 
 
-def refusal(
+def refusal(  # noqa: PLR0912  one branch for each thing that is wrong
     said: Mapping[str, str | None],
     *,
     status: int,
@@ -39,6 +39,10 @@ def refusal(
             f"the schema {schema!r} is not exposed by PostgREST: correct the option schema, or "
             "add it to the project's exposed schemas (Settings, Data API)"
         )
+    elif code == "22023" and "role" in message:
+        text = "the key is for a role that the database does not have: check the option key"
+    elif code is not None and code.startswith("54"):
+        text = f"the vCon exceeds a limit of the database or of an index or trigger in it ({code})"
     elif code == "PT409":
         text = "a vCon with this uuid belongs to another tenant (option tenant)"
     elif code == "57014":
@@ -52,7 +56,9 @@ def refusal(
             "the service_role key, which is not subject to it"
         )
     elif code == "42501":
-        text = f"the key's role may not do this ({message}): use the service_role key"
+        # Only Postgres' own words: a trigger may raise this code with words about the vCon.
+        what = f" ({message})" if message.startswith("permission denied for ") else ""
+        text = f"the key's role may not do this{what}: use the service_role key"
     elif status == 401 or (code or "").startswith("PGRST30"):
         reason = f" ({message})" if message else ""
         text = (

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
-from .redis_client import connect
-
 if TYPE_CHECKING:
     from redis import Redis
     from redis.commands.core import Script
@@ -60,17 +58,14 @@ class Spool:
     """The spool of one prefix in one Redis. Methods raise Redis' own errors.
 
     Args:
-        url: the Redis, one that persists what it is told (appendonly yes).
+        redis: the client of a Redis that persists what it is told (appendonly yes).
         prefix: what keys begin with.
-        timeout: seconds to wait for Redis.
         max_count: the most vCons to hold.
         max_bytes: the most bytes to hold.
     """
 
-    def __init__(
-        self, url: str, *, prefix: str, timeout: float, max_count: int, max_bytes: int
-    ) -> None:
-        self._redis: Redis = connect(url, timeout)
+    def __init__(self, redis: "Redis", *, prefix: str, max_count: int, max_bytes: int) -> None:
+        self._redis = redis
         self._records, self._queue, self._bytes, self._last, self._failed, self._lock = (
             f"{prefix}{{spool}}:{name}"
             for name in ("records", "queue", "bytes", "last", "failed", "lock")
@@ -157,11 +152,6 @@ class Spool:
     def own(self, owner: str, seconds: float) -> bool:
         """Take or prolong the right to replay; 0 seconds gives it back. False if another has it."""
         return bool(self._own([self._lock], [owner, int(seconds * 1000)]))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._redis.close()
-        self._redis.connection_pool.disconnect()
 
     def _taken(self, uuid: str, number: int, failed: bytes) -> bool:
         keys = [self._records, self._queue, self._bytes, self._failed]

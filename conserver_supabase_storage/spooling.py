@@ -5,7 +5,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .breaker import Breaker
 from .document import Document, dumps
@@ -14,6 +14,9 @@ from .freshness import Freshness
 from .options import Options
 from .spool import Record, Spool
 from .stats import Stats
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ class Spooling:
     """The spool as the storage uses it. Without a Redis in the options there is none.
 
     Args:
+        redis: the client for the spool, or None for no spool.
         options: the storage's.
         freshness: knows the database's clock.
         replay: saves a record, unless something newer was saved, and removes it from the spool.
@@ -42,6 +46,7 @@ class Spooling:
 
     def __init__(
         self,
+        redis: "Redis | None",
         options: Options,
         freshness: Freshness,
         replay: Callable[[Record], None],
@@ -52,16 +57,14 @@ class Spooling:
         self._replay = replay
         self._stats = stats
         self.spool: Spool | None = None
-        url = options.spool_url or options.redis_url
-        if url:
+        if redis is not None:
             self.spool = Spool(
-                url.get_secret_value(),
+                redis,
                 prefix=options.key_prefix,
-                timeout=options.redis_timeout,
                 max_count=options.spool_max_count,
                 max_bytes=options.spool_max_bytes,
             )
-            self._breaker = Breaker(self._probe, lambda: True)
+            self._breaker = Breaker(self._probe, lambda _: True)
         self.forget()
 
     def forget(self) -> None:
@@ -218,10 +221,9 @@ class Spooling:
         return counts
 
     def close(self) -> None:
-        """Close the connections."""
+        """End the thread that waits for Redis."""
         if self.spool:
             self._breaker.close()
-            self.spool.close()
 
     def _give_back(self) -> None:
         from redis import RedisError  # noqa: PLC0415

@@ -7,7 +7,9 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import SecretStr
 
 from .coherence import Change, CoherentCache
 from .database import Database
@@ -18,10 +20,14 @@ from .flights import Flights
 from .freshness import Freshness
 from .options import Options
 from .query import Query
+from .redis_client import connect
 from .rows import vcon as vcon_rows
 from .spool import Record, Spool
 from .spooling import Spooling
 from .stats import Stats
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 
 class SupabaseStorage:
@@ -45,13 +51,16 @@ class SupabaseStorage:
         self._freshness = Freshness()
         self._flights = Flights()
         self._stats = Stats()
+        self._careful = False
         # An argument of every function; a tenant's name has only plain characters (Options).
         self._tenant = f'"p_tenant":"{o.tenant}",' if o.tenant else ""
-        try:
-            self._cache = CoherentCache(o, self._database, self._freshness, self._stats)
-            self._spooling = Spooling(o, self._freshness, self._replay, self._stats)
-        except ValueError as error:
-            raise ConfigurationError(f"redis_url: {error}") from None
+        redis = _redis("redis_url", o.redis_url, o)
+        spool = redis
+        if o.spool_url is not None and o.spool_url != o.redis_url:
+            spool = _redis("spool_url", o.spool_url, o)
+        self._redis = [client for client in (redis, spool) if client is not None]
+        self._cache = CoherentCache(redis, o, self._database, self._freshness, self._stats)
+        self._spooling = Spooling(spool, o, self._freshness, self._replay, self._stats)
         _storages.add(self)
 
     @property
@@ -160,8 +169,10 @@ class SupabaseStorage:
             RefusedError: Supabase refused it.
         """
         arguments = f"{{{self._tenant}{Query.parse(query).arguments()[1:]}"
-        answer = self._database.call("vcon_storage_search_v1", arguments)
-        return [vcon_rows.from_found(found) for found in json.loads(answer)]
+        asked = time.monotonic()
+        answer = self._database.ask("vcon_storage_search_v1", arguments)
+        self._freshness.note(asked, answer)
+        return [vcon_rows.from_found(found) for found in answer["found"]]
 
     def health(self) -> dict[str, Any]:
         """Ask Supabase and Redis whether they answer. Raises nothing.
@@ -227,6 +238,9 @@ class SupabaseStorage:
         self._database.close()
         self._cache.close()
         self._spooling.close()
+        for redis in self._redis:
+            redis.close()
+            redis.connection_pool.disconnect()
 
     def __enter__(self) -> Self:
         return self
@@ -255,7 +269,19 @@ class SupabaseStorage:
         not_after: float | None = None,
     ) -> dict[str, Any]:
         """Write a document to the database; `touch` and `not_after` as in the SQL."""
-        rows = vcon_rows.to_rows(document)
+        try:
+            return self._write_rows(document, change, touch, not_after)
+        except RefusedError as error:
+            if self._careful or (error.code or "")[:2] not in _DATA_ERRORS:
+                raise
+        # The tables are another program's, which checks more than we do. From now on we keep to it.
+        self._careful = True
+        return self._write_rows(document, change, touch, not_after)
+
+    def _write_rows(
+        self, document: Document, change: Change, touch: bool, not_after: float | None
+    ) -> dict[str, Any]:
+        rows = vcon_rows.to_rows(document, careful=self._careful)
         arguments = dumps({f"p_{name}": value for name, value in rows.items()})
         # Of the arguments, not of the document: a release that fills columns differently writes
         # them anew.
@@ -277,7 +303,7 @@ class SupabaseStorage:
     def _change(self, function: str, arguments: str, until: float) -> dict[str, Any]:
         """Call a function that changes a vCon."""
         asked = time.monotonic()
-        answer: dict[str, Any] = json.loads(
+        answer = self._database.parse(
             self._database.call(
                 function,
                 arguments,
@@ -327,7 +353,7 @@ class SupabaseStorage:
             self._freshness.prolong()
             return entry.rows
         header, _, rest = answer.partition(_ROWS)
-        state, rows = json.loads(header + b"}"), rest[:-1]
+        state, rows = self._database.parse(header + b"}"), rest[:-1]
         self._freshness.note(asked, state)
         if record is not None and (state["changed_at"] or 0) <= record.not_after:
             return _rows_of(record)
@@ -347,10 +373,23 @@ class SupabaseStorage:
         self._flights.forget()
 
 
+def _redis(name: str, url: SecretStr | None, options: Options) -> "Redis | None":
+    """Make the client for a URL of the options."""
+    if url is None:
+        return None
+    try:
+        return connect(url.get_secret_value(), options.redis_timeout)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
+
+
 # How json_build_object writes the member before the rows, which are the last one; taken as they
 # are, they need to be parsed only once.
 _ROWS = b', "rows" : '
 _NOTHING = b"null"
+
+# Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded.
+_DATA_ERRORS = frozenset({"22", "23", "54"})
 
 
 def _rows_of(record: Record) -> bytes:

@@ -18,6 +18,11 @@ _INDEXABLE_BYTES = 2_000
 # A tsvector may have 1 MB (its manual, "Limitations" of text search), and readers keep one of it.
 _SUBJECT_BYTES = 200_000
 
+_ENCODINGS = frozenset({"base64url", "json", "none"})
+
+# jsonb keeps numbers as numeric, with up to 16,383 digits after the point.
+_NUMERIC_SCALE = 16_000
+
 _INT4 = range(-(2**31), 2**31)
 _INT8 = range(-(2**63), 2**63)
 
@@ -43,7 +48,7 @@ def long_text(value: Any) -> str | None:
 
 def encoding(value: Any) -> str | None:
     """Hold one of the encodings that the draft knows (vcon-core, "Inline Files")."""
-    return value if value in {"base64url", "json", "none"} else None
+    return value if isinstance(value, str) and value in _ENCODINGS else None
 
 
 def integer(value: Any) -> int | None:
@@ -94,15 +99,15 @@ def timestamp(value: Any) -> str | None:
 
 
 def texts(value: Any) -> list[str] | None:
-    """Hold a list of texts."""
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    """Hold a list of texts, each short enough to be indexed."""
+    if not isinstance(value, list) or any(text(item) is None for item in value):
         return None
     return value
 
 
 def document(value: Any) -> Any:
-    """Hold any JSON value (jsonb)."""
-    return value
+    """Hold any JSON value whose numbers fit (jsonb)."""
+    return value if _fits_jsonb(value) else None
 
 
 def hash_text(value: Any) -> str | None:
@@ -115,6 +120,17 @@ def _bounded(value: Any, limit: int) -> str | None:
     if not isinstance(value, str) or len(value) > limit:
         return None
     return value if value.isascii() or len(value.encode()) <= limit else None
+
+
+def _fits_jsonb(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_fits_jsonb, value.values()))
+    if isinstance(value, list):
+        return all(map(_fits_jsonb, value))
+    if isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        return isinstance(exponent, int) and exponent > -_NUMERIC_SCALE
+    return True
 
 
 def _integer_in(range_: range, value: Any) -> int | None:

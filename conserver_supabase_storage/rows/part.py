@@ -29,6 +29,8 @@ class Part:
         columns: for each typed column the members that it is filled from, the first that is
             there, and how.
         has_body: whether the table has a column ``body``.
+        needed: for columns that may not be null where another program made the table: what it
+            accepts (None for anything), and what stands for the rest.
     """
 
     def __init__(
@@ -37,16 +39,20 @@ class Part:
         columns: Mapping[str, tuple[tuple[str, ...], Convert]],
         *,
         has_body: bool = True,
+        needed: Mapping[str, tuple[frozenset[str] | None, str]] | None = None,
     ) -> None:
         self._index = index
         self._columns = columns
         self._has_body = has_body
+        self._needed = needed or {}
 
-    def to_rows(self, parts: Iterable[Mapping[str, Any]]) -> list[Row]:
+    def to_rows(self, parts: Iterable[Mapping[str, Any]], *, careful: bool = False) -> list[Row]:
         """Turn parts into rows; a column that would be null is left out.
 
         Args:
             parts: the parts in their order, checked by `document.read`; they are not changed.
+            careful: whether to keep to what a table of another program accepts: a long body
+                stays in ``as_written``, and a value it refuses is replaced.
 
         Returns:
             A row per part, with the columns' names as keys.
@@ -54,10 +60,17 @@ class Part:
         rows = []
         for index, part in enumerate(parts):
             written, body = _take_body(part) if self._has_body else (part, None)
+            if careful and body is not None and len(body.encode()) > _SEARCHABLE_BYTES:
+                written, body = part, None
             row: Row = {self._index: index, "as_written": written}
             if body is not None:
                 row["body"] = body
             row |= fill(self._columns, part)
+            if careful:
+                for column, (accepted, other) in self._needed.items():
+                    value = row.get(column)
+                    if value is None or (accepted is not None and value not in accepted):
+                        row[column] = other
             rows.append(row)
         return rows
 
@@ -91,6 +104,10 @@ class Part:
             part["body"] = body
         return part
 
+
+# A tsvector has at most 1 MB (Postgres' manual, "Limitations" of text search). Texts of short,
+# different words make one of several times their size.
+_SEARCHABLE_BYTES = 100_000
 
 # Columns that another program keeps for itself: what it writes there is no member of the vCon.
 _NOT_MEMBERS = frozenset({"metadata", "size_bytes", "data_subject_id"})

@@ -33,6 +33,9 @@ _COLUMNS = {
     "group_data": (("group",), c.document),
 }
 
+# vcon-mcp's column for it is a varchar(10).
+_VERSION_CHARACTERS = 10
+
 # Which member a header column of another program's row stands for, with the value that its schema
 # gives to a vCon that has no such member.
 _MEMBERS: dict[str, tuple[str, Any]] = {
@@ -49,15 +52,23 @@ _MEMBERS: dict[str, tuple[str, Any]] = {
 }
 
 
-def to_rows(document: Document) -> dict[str, Row | list[Row]]:
-    """Turn a checked document into its header row (``vcon``) and its parts' rows (by table)."""
+def to_rows(document: Document, *, careful: bool = False) -> dict[str, Row | list[Row]]:
+    """Turn a checked document into its header row (``vcon``) and its parts' rows (by table).
+
+    Args:
+        document: from `document.read`; it is not changed.
+        careful: as in `Part.to_rows`.
+    """
     written = {
         name: [] if name in _TABLES and value is not None else value
         for name, value in document.items()
     }
-    rows: dict[str, Row | list[Row]] = {"vcon": {"as_written": written, **fill(_COLUMNS, document)}}
+    header = {"as_written": written, **fill(_COLUMNS, document)}
+    if careful and len(header.get("vcon_version", "")) > _VERSION_CHARACTERS:
+        del header["vcon_version"]
+    rows: dict[str, Row | list[Row]] = {"vcon": header}
     for table in PARTS:
-        rows[table] = _TABLES[table].to_rows(document.get(table) or ())
+        rows[table] = _TABLES[table].to_rows(document.get(table) or (), careful=careful)
     return rows
 
 

@@ -18,6 +18,7 @@ BEGIN
       USING HINT = 'Give the database URL of the Supabase project (Project Settings, Database).';
   END IF;
   EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I', wanted);
+  EXECUTE format('GRANT USAGE ON SCHEMA %I TO service_role', wanted);
   -- Functions below keep this as their own search_path (SET search_path FROM CURRENT).
   PERFORM set_config('search_path', format('%I, pg_temp', wanted), false);
 END
@@ -276,7 +277,8 @@ $$;
 -- p_not_after (seconds since 1970): a save that was spooled at that time. It is left out where the
 -- vCon was saved or deleted later. p_touch: counts as a change even where nothing differs, so that
 -- a save spooled earlier is left out. p_deadline: see vcon_storage_in_time_v1.
--- p_tenant: whose vCon it is (null: nobody's); a uuid that is another tenant's is refused.
+-- p_tenant: whose vCon it is; a uuid that is another tenant's is refused. Null: a tenant's vCon
+-- stays the tenant's, whose caches learn of it by a new episode.
 -- Returns the revision, whether it was left out, and the cache's state.
 CREATE OR REPLACE FUNCTION vcon_storage_save_v1(
   p_uuid uuid, p_digest text, p_vcon json,
@@ -299,7 +301,7 @@ BEGIN
   SELECT digest, revision, saved_at, tenant_id
     INTO found_digest, found_revision, found_saved_at, found_tenant
     FROM vcons WHERE uuid = p_uuid;
-  IF FOUND AND p_tenant IS DISTINCT FROM found_tenant THEN
+  IF FOUND AND p_tenant IS NOT NULL AND p_tenant IS DISTINCT FROM found_tenant THEN
     RAISE SQLSTATE 'PT409' USING MESSAGE = 'the uuid belongs to another tenant';
   END IF;
   IF p_not_after IS NOT NULL AND (found_saved_at > to_timestamp(p_not_after) OR EXISTS (
@@ -316,6 +318,9 @@ BEGIN
       'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
   END IF;
   next_revision := nextval('vcon_revision');
+  IF p_tenant IS NULL AND found_tenant IS NOT NULL THEN
+    UPDATE vcon_cache_state SET episode = vcon_cache_state.episode + 1;
+  END IF;
 
   INSERT INTO vcons AS old (
     id, uuid, tenant_id, vcon_version, subject, created_at, updated_at, extensions, must_support, critical,
@@ -342,7 +347,7 @@ BEGIN
     vcon_id, tenant_id, party_index, tel, sip, stir, mailto, name, did, validation, gmlpos, timezone, uuid,
     jcard, civicaddress, data_subject_id, metadata, as_written)
   SELECT
-    p_uuid, p_tenant, party_index, tel, sip, stir, mailto, name, did, validation, gmlpos, timezone, uuid,
+    p_uuid, coalesce(p_tenant, found_tenant), party_index, tel, sip, stir, mailto, name, did, validation, gmlpos, timezone, uuid,
     jcard, civicaddress, data_subject_id, metadata, as_written
   FROM json_populate_recordset(NULL::parties, p_parties)
   ON CONFLICT (vcon_id, party_index) DO UPDATE SET
@@ -366,7 +371,7 @@ BEGIN
     transferee, transferor, transfer_target, original, consultation, target_dialog, size_bytes,
     metadata, as_written)
   SELECT
-    p_uuid, p_tenant, dialog_index, type, start_time, duration_seconds, parties, originator, mediatype,
+    p_uuid, coalesce(p_tenant, found_tenant), dialog_index, type, start_time, duration_seconds, parties, originator, mediatype,
     filename, body, encoding, url, content_hash, disposition, session_id, application, message_id,
     transferee, transferor, transfer_target, original, consultation, target_dialog, size_bytes,
     metadata, as_written
@@ -399,7 +404,7 @@ BEGIN
     vcon_id, tenant_id, analysis_index, type, dialog_indices, mediatype, filename, vendor, product, schema,
     body, encoding, url, content_hash, created_at, confidence, metadata, as_written)
   SELECT
-    p_uuid, p_tenant, analysis_index, type, dialog_indices, mediatype, filename, coalesce(vendor, ''),
+    p_uuid, coalesce(p_tenant, found_tenant), analysis_index, type, dialog_indices, mediatype, filename, coalesce(vendor, ''),
     product, schema, body, encoding, url, content_hash, created_at, confidence, metadata,
     as_written
   FROM json_populate_recordset(NULL::analysis, p_analysis)
@@ -422,7 +427,7 @@ BEGIN
     vcon_id, tenant_id, attachment_index, type, purpose, start_time, party, dialog, mimetype, filename, body,
     encoding, url, content_hash, size_bytes, metadata, as_written)
   SELECT
-    p_uuid, p_tenant, attachment_index, type, purpose, start_time, party, dialog, mimetype, filename, body,
+    p_uuid, coalesce(p_tenant, found_tenant), attachment_index, type, purpose, start_time, party, dialog, mimetype, filename, body,
     encoding, url, content_hash, size_bytes, metadata, as_written
   FROM json_populate_recordset(NULL::attachments, p_attachments)
   ON CONFLICT (vcon_id, attachment_index) DO UPDATE SET
@@ -483,8 +488,8 @@ $$;
 
 -- A vCon's revision and rows, when it was last saved or deleted (seconds since 1970), and the
 -- cache's state. With p_tenant only that tenant's are seen; without, everybody's, but a tenant's
--- have no revision then: a cache that is not the tenant's can't keep them. The rows are null where there is no such vCon, and where its revision is the one
--- that the caller knows already.
+-- have no revision then: a cache that is not the tenant's can't keep them. The rows are null where
+-- there is no such vCon, and where its revision is the one that the caller knows already.
 CREATE OR REPLACE FUNCTION vcon_storage_get_v1(
   p_uuid uuid, p_known bigint DEFAULT NULL, p_tenant text DEFAULT NULL
 ) RETURNS json
@@ -517,9 +522,9 @@ BEGIN
   PERFORM vcon_storage_lock_v1(p_uuid);
   IF p_tenant IS NULL AND EXISTS (
       SELECT FROM vcons WHERE uuid = p_uuid AND tenant_id IS NOT NULL) THEN
-    RAISE SQLSTATE 'PT409' USING MESSAGE = 'the uuid belongs to another tenant';
+    UPDATE vcon_cache_state SET episode = vcon_cache_state.episode + 1;
   END IF;
-  DELETE FROM vcons WHERE uuid = p_uuid AND tenant_id IS NOT DISTINCT FROM p_tenant;
+  DELETE FROM vcons WHERE uuid = p_uuid AND (p_tenant IS NULL OR tenant_id = p_tenant);
   was_there := FOUND;
   IF was_there OR p_touch THEN
     INSERT INTO vcon_tombstones VALUES (p_uuid, clock_timestamp())
@@ -535,7 +540,7 @@ BEGIN
 END
 $$;
 
--- The rows of the vCons that match all that is not null, the newest first.
+-- The rows of the vCons that match all that is not null, the newest first; and the cache's state.
 -- The subject is a substring in which every character stands for itself; case does not matter.
 CREATE OR REPLACE FUNCTION vcon_storage_search_v1(
   p_subject text, p_start timestamptz, p_end timestamptz, p_limit integer,
@@ -544,18 +549,20 @@ CREATE OR REPLACE FUNCTION vcon_storage_search_v1(
   LANGUAGE sql STABLE
   SET search_path FROM CURRENT
 AS $$
-  SELECT coalesce(json_agg(vcon_storage_rows_v1(found) ORDER BY found.created_at DESC, found.uuid),
-    '[]')
-  FROM (
-    SELECT v.* FROM vcons v
-    WHERE (p_subject IS NULL OR v.subject ILIKE
-        '%' || replace(replace(replace(p_subject, '\', '\\'), '%', '\%'), '_', '\_') || '%')
-      AND (p_tenant IS NULL OR v.tenant_id = p_tenant)
-      AND (p_start IS NULL OR v.created_at >= p_start)
-      AND (p_end IS NULL OR v.created_at <= p_end)
-    ORDER BY v.created_at DESC, v.uuid
-    LIMIT p_limit
-  ) AS found
+  SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now, 'found', (
+    SELECT coalesce(
+      json_agg(vcon_storage_rows_v1(found) ORDER BY found.created_at DESC, found.uuid), '[]')
+    FROM (
+      SELECT v.* FROM vcons v
+      WHERE (p_subject IS NULL OR v.subject ILIKE
+          '%' || replace(replace(replace(p_subject, '\', '\\'), '%', '\%'), '_', '\_') || '%')
+        AND (p_tenant IS NULL OR v.tenant_id = p_tenant)
+        AND (p_start IS NULL OR v.created_at >= p_start)
+        AND (p_end IS NULL OR v.created_at <= p_end)
+      ORDER BY v.created_at DESC, v.uuid
+      LIMIT p_limit
+    ) AS found))
+  FROM vcon_storage_cache_state_v1() s
 $$;
 
 -- Functions are open to PUBLIC when made, and Supabase's default privileges add anon and
