@@ -75,7 +75,9 @@ def show(samples: list[Sample], redis_url: str) -> int:
     # Here the demo plays the conserver, which keeps the vCon it works on under vcon:{uuid}.
     redis = Redis.from_url(redis_url)
     prefix = storage.options["cache_prefix"]
-    table = Table(*"vCon|parts|save|get (miss)|get (hit)|came back|search|delete".split("|"))
+    table = Table(
+        *["vCon", "parts", "save", "get (miss)", "get (hit)", "came back", "search", "delete"]
+    )
     good = 0
     # The first call of a process also loads the client libraries and connects; keep that out of
     # the figures.
