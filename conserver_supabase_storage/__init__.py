@@ -54,6 +54,7 @@ default_options: dict[str, Any] = {
     "redis_timeout": 0.25,
     "cache_max_bytes": 5_000_000,
     "cache_compress_bytes": 0,
+    "stale_if_error": 0.0,
     "memory_bytes": 0,
     "tenant": None,
     "spool_url": None,
@@ -77,14 +78,14 @@ def save(vcon_uuid: str, options: Mapping[str, Any] | None = None) -> None:
         RefusedError: Supabase refused it; nothing was written.
         ConfigurationError: the options can't be used.
     """
-    from .document import canonical_uuid, read, uuid_of  # noqa: PLC0415
+    from .document import canonical_uuid, uuid_of  # noqa: PLC0415
     from .registry import registry  # noqa: PLC0415
     from .source import live_vcon  # noqa: PLC0415
 
     uuid = canonical_uuid(vcon_uuid)
     with registry.storage(options) as storage:
         vcon = live_vcon(str(vcon_uuid), storage.options)
-        if uuid_of(read(vcon)) != uuid:
+        if uuid_of(vcon) != uuid:
             raise InvalidVconError(f"differs from the uuid {uuid} that it is kept under", "uuid")
         storage.save(vcon)
 

@@ -10,6 +10,9 @@ logger = logging.getLogger(__name__)
 # Seconds between two looks at a Redis that failed.
 PROBE_INTERVAL = 0.25
 
+# Seconds to wait for a look that is under way when the storage is closed.
+_LAST_PROBE = 5.0
+
 
 class Breaker:
     """Open after a failure, closed again by a thread that asks until the answer is right.
@@ -27,6 +30,7 @@ class Breaker:
         self._tick = tick
         self._lock = threading.Lock()
         self._open = False
+        self._wanted = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -46,6 +50,7 @@ class Breaker:
     def watch(self) -> None:
         """See to it that the thread runs until Redis is back and `tick` is content."""
         with self._lock:
+            self._wanted = True  # also where it is just about to end
             if self._thread is None or not self._thread.is_alive():
                 self._start()
 
@@ -57,8 +62,11 @@ class Breaker:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and wait for it: it uses what its owner closes next."""
         self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_LAST_PROBE)
 
     def forget(self) -> None:
         """Start afresh in a forked child, which has no such thread."""
@@ -79,8 +87,10 @@ class Breaker:
                     continue
                 self._open = False
                 logger.warning("cache: Redis is back")
+            with self._lock:
+                self._wanted = False
             if self._tick(False):
                 with self._lock:
-                    if not self._open:
+                    if not self._open and not self._wanted:
                         self._thread = None
                         return

@@ -66,8 +66,12 @@ class Cache:
             if kept is not None and self._header(keys[0]).startswith(kept.header):
                 entry: Entry | None = kept
             else:
-                entry = Entry.unpack(self._redis.get(keys[0]))
+                value = self._redis.get(keys[0])
+                entry = Entry.unpack(value)
                 self._memory.put(uuid, entry)
+                if entry is None and isinstance(value, bytes):
+                    # Another release's, or damaged. Nobody reads it, and it would keep fills out.
+                    self._miss(keys, [token(), value[:HEADER_BYTES], self._span])
             if entry is not None and self._shared and self._redis.type(keys[2]) != b"string":
                 # Deleted by the other server, which changed the vCon.
                 self.miss(uuid, entry)
@@ -85,7 +89,7 @@ class Cache:
             uuid: the vCon's.
             stale: an entry to throw away, if it is still there.
         """
-        arguments: list[str | bytes | int] = [_token(), stale.header if stale else b"", self._span]
+        arguments: list[str | bytes | int] = [token(), stale.header if stale else b"", self._span]
         return _text(self._miss(self._keys(uuid), arguments))
 
     def fill(self, uuid: str, ticket: str, entry: Entry) -> bool:
@@ -93,18 +97,17 @@ class Cache:
         packed = entry.pack(self._compress_bytes)
         return bool(self._fill(self._keys(uuid), [ticket, packed, self._ttl, self._plain(entry)]))
 
-    def begin(self, uuid: str) -> str:
-        """Throw an entry away and shut its gate, before a change; return the change's name."""
-        writer = _token()
+    def begin(self, uuid: str, writer: str) -> bool:
+        """Throw an entry away and shut its gate, before the change of this name."""
         self._begin(self._keys(uuid), [writer, self._span])
-        return writer
+        return True
 
     def complete(self, uuid: str, writer: str, entry: Entry | None) -> bool:
         """Open the gate after a change; return whether the new entry was accepted."""
         packed = entry.pack(self._compress_bytes) if entry else b""
         return bool(
             self._complete(
-                self._keys(uuid), [writer, _token(), packed, self._ttl, self._plain(entry)]
+                self._keys(uuid), [writer, token(), packed, self._ttl, self._plain(entry)]
             )
         )
 
@@ -114,14 +117,17 @@ class Cache:
         count = 0
         for key in self._redis.scan_iter(match=pattern, count=1000):
             uuid = _text(key)[len(self._prefix) + 1 : -1]
-            writer = self.begin(uuid)  # so that no fill under way brings it back
+            writer = token()  # as a change, so that no fill under way brings it back
+            self.begin(uuid, writer)
             self.complete(uuid, writer, None)
             count += 1
         return count
 
     def probe(self) -> None:
         """Raise unless Redis does what a change needs of it."""
-        self.complete("probe", self.begin("probe"), None)
+        writer = token()
+        self.begin("probe", writer)
+        self.complete("probe", writer, None)
 
     def forget(self) -> None:
         """Start afresh in a forked child."""
@@ -145,7 +151,8 @@ class Cache:
         return self._redis.register_script(source)
 
 
-def _token() -> str:
+def token() -> str:
+    """Return a name that no other change or ticket has."""
     return secrets.token_hex(8)
 
 

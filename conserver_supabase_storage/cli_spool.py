@@ -15,6 +15,8 @@ from .storage import SupabaseStorage
 
 spool_app = typer.Typer(help="Look into the spool of saves that could not be made yet.")
 
+_NO_SPOOL = "there is no spool: give redis_url or spool_url"
+
 Config = Annotated[
     Path | None,
     typer.Option("--config", help="The conserver's config.yml. Default: the environment alone."),
@@ -31,6 +33,8 @@ All = Annotated[bool, typer.Option("--all", help="All that failed for good.")]
 def replay(config: Config = None, storage: Name = None, as_json: AsJson = False) -> None:
     """Replay the spooled saves now, in their order. Exits with 1 if some still wait."""
     with opened(config, storage) as opened_storage:
+        if opened_storage.spool is None:
+            raise ConfigurationError(_NO_SPOOL)
         counts = opened_storage.replay()
     if as_json:
         typer.echo(json.dumps(counts))
@@ -75,7 +79,8 @@ def retry(
     """Put vCons that failed for good back in the queue, for the next replay."""
     with spool_of(config, storage) as spool:
         for record in _chosen(spool, uuids, all_):
-            if full := spool.put(record.uuid, record.document, record.not_after):
+            # One that waits was saved later: it stays.
+            if full := spool.put(record.uuid, record.document, record.not_after, replace=False):
                 fail(f"the spool is full (spool_max_{full}): {record.uuid} stays where it is")
             spool.drop_failure(record.uuid)
             typer.echo(f"{record.uuid} waits again")
@@ -112,7 +117,7 @@ def spool_of(config: Path | None, name: str | None) -> Iterator[Spool]:
 
     with opened(config, name) as storage:
         if storage.spool is None:
-            raise ConfigurationError("there is no spool: give redis_url or spool_url")
+            raise ConfigurationError(_NO_SPOOL)
         try:
             yield storage.spool
         except RedisError as error:
@@ -132,10 +137,10 @@ def options_of(config: Path | None, name: str | None) -> dict[str, Any] | None:
 
     try:
         storages = yaml.safe_load(config.read_text("utf-8"))["storages"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        ours = [key for key, value in storages.items() if value["module"] == __package__]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         text = f"{config} is no conserver config with storages: {type(error).__name__}"
         raise ConfigurationError(text) from None
-    ours = [key for key, value in storages.items() if value.get("module") == __package__]
     if name is None and len(ours) != 1:
         raise ConfigurationError(f"--storage must say which of {ours} in {config}")
     chosen = name or ours[0]

@@ -2,12 +2,14 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .breaker import Breaker
-from .cache import Cache
+from .cache import Cache, token
 from .database import Database
 from .document import dumps
 from .entry import Entry
@@ -23,6 +25,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# How many answers in a row have to be slow for Redis to count as failing.
+_SLOW = 2
+
+# How many changes of an outage are remembered; the gates of others open by their deadline.
+_UNHEARD = 10_000
+
 
 class Change:
     """A change of one vCon under way; say what it led to with `done`."""
@@ -32,9 +40,12 @@ class Change:
         self.entry: Entry | None = None
         self.may_come = False
 
-    def unknown(self, error: UnavailableError) -> None:
-        """Tell that it failed, and may yet be carried out."""
-        self.may_come = error.may_have_happened
+    def failed(self, error: BaseException) -> None:
+        """Tell that it failed. Only our own errors say that it surely is not carried out."""
+        if isinstance(error, UnavailableError):
+            self.may_come = error.may_have_happened
+        else:
+            self.may_come = not isinstance(error, StorageError)
 
     def done(self, answer: dict[str, Any], rows: bytes) -> None:
         """Tell what the database answered (revision and the cache's state), and the new rows."""
@@ -57,9 +68,15 @@ class CoherentCache:
         stats: Stats,
     ) -> None:
         self._freshness = freshness
+        self._span = options.total_timeout
         self._max_bytes = options.cache_max_bytes
         self._stats = stats
         self._database = database
+        self._slow = 0
+        # Changes whose begin or complete Redis did not confirm: it may have heard them all the
+        # same, or hear them yet, and would keep their gates shut for long.
+        self._unheard: deque[tuple[str, str]] = deque(maxlen=_UNHEARD)
+        self._redis_timeout = options.redis_timeout
         self._cache: Cache | None = None
         if redis is not None:
             self._cache = Cache(
@@ -71,7 +88,7 @@ class CoherentCache:
                 memory_bytes=options.memory_bytes,
                 shared=options.shares_cache,
             )
-            self._breaker = Breaker(self._cache.probe, self._tick)
+            self.breaker = Breaker(self._probe, self._tick)
         self._doubt = Doubt(self._tell, options.total_timeout)
 
     @property
@@ -85,7 +102,7 @@ class CoherentCache:
             return None, None
         entry = self._ask(lambda cache: cache.read(uuid))
         if entry is None:
-            self._stats.count("bypass" if self._breaker.is_open else "miss")
+            self._stats.count("bypass" if self.breaker.is_open else "miss")
             return None, None
         state = self._freshness.state()
         if state is None or state.off or state.episode != entry.episode:
@@ -125,20 +142,30 @@ class CoherentCache:
         if self._cache is None:
             yield change
             return
-        writer = self._ask(lambda cache: cache.begin(uuid))
-        if writer is None:
+        writer = token()
+        sent = not self.breaker.is_open
+        if not sent or not self._ask(lambda cache: cache.begin(uuid, writer)):
+            if sent:
+                self._unheard.append((uuid, writer))
             with self._doubted(until, change):
                 yield change
             return
         try:
             yield change
-        except UnavailableError as error:
-            change.unknown(error)
+        except BaseException as error:
+            change.failed(error)
             raise
         finally:
             # What may be carried out yet keeps the gate shut until that can't be any more.
-            if not change.may_come:
-                self._ask(lambda cache: cache.complete(uuid, writer, change.entry))
+            opened = change.may_come or None is not self._ask(
+                lambda cache: cache.complete(uuid, writer, change.entry)
+            )
+        if not opened:
+            self._unheard.append((uuid, writer))
+            # Redis failed after the begin. If it lost the gate in a restart, a reader may have
+            # filled the older version in between.
+            with self._doubted(time.monotonic() + self._span, change):
+                pass
 
     def status(self) -> str:
         """Return ``off``, ``ok``, or what is wrong with Redis now."""
@@ -147,7 +174,7 @@ class CoherentCache:
         if self._cache is None:
             return "off"
         try:
-            self._cache.probe()
+            self._probe()
         except RedisError as error:
             return f"Redis does not answer as it should: {type(error).__name__}"
         return "ok"
@@ -159,7 +186,7 @@ class CoherentCache:
     def close(self) -> None:
         """End the thread that waits for Redis, and the doubt."""
         if self._cache:
-            self._breaker.close()
+            self.breaker.close()
             try:
                 self._doubt.leave(time.monotonic() + 1)
             except StorageError:
@@ -169,18 +196,18 @@ class CoherentCache:
         """Start afresh in a forked child."""
         if self._cache:
             self._cache.forget()
-            self._breaker.forget()
+            self.breaker.forget()
         self._doubt.forget()
 
     @contextmanager
     def _doubted(self, until: float, change: Change) -> Iterator[None]:
         """Surround a change that can't be announced in Redis."""
         self._doubt.enter(until)
-        self._breaker.watch()
+        self.breaker.watch()
         try:
             yield
-        except UnavailableError as error:
-            change.unknown(error)
+        except BaseException as error:
+            change.failed(error)
             raise
         finally:
             self._doubt.changed(surely=not change.may_come)
@@ -188,21 +215,45 @@ class CoherentCache:
 
     def _ask(self, call: Callable[[Cache], T]) -> T | None:
         """Call the cache; None if there is none, or it fails, or failed just now."""
-        if self._cache is None or self._breaker.is_open:
+        if self._cache is None or self.breaker.is_open:
             return None
         from redis import RedisError  # noqa: PLC0415
 
+        began = time.monotonic()
         try:
-            return call(self._cache)
+            answer = call(self._cache)
         except RedisError as error:
             self._stats.count("error")
-            self._breaker.trip(error)
+            self.breaker.trip(error)
             return None
+        self._watch_speed(time.monotonic() - began)
+        return answer
+
+    def _watch_speed(self, seconds: float) -> None:
+        """Go on without a Redis that takes most of its timeout for every answer."""
+        from redis import TimeoutError as RedisTimeoutError  # noqa: PLC0415
+
+        self._slow = self._slow + 1 if seconds > self._redis_timeout / 2 else 0
+        if self._slow >= _SLOW:
+            self.breaker.trip(RedisTimeoutError("slow"))
+
+    def _probe(self) -> None:
+        """Raise unless Redis does what a change needs of it, and in good time."""
+        from redis import TimeoutError as RedisTimeoutError  # noqa: PLC0415
+
+        if self._cache:
+            began = time.monotonic()
+            self._cache.probe()
+            if time.monotonic() - began > self._redis_timeout:
+                raise RedisTimeoutError("slow")
+            self._slow = 0
 
     def _tick(self, is_open: bool) -> bool:
         """Leave the doubt when Redis is back, or when nothing was changed for a while."""
         if is_open and not self._doubt.is_idle():
             return False
+        while self._unheard and not self.breaker.is_open:
+            self._ask(partial(_forget, change=self._unheard.popleft()))
         try:
             return self._doubt.leave()
         except StorageError:
@@ -211,5 +262,12 @@ class CoherentCache:
     def _tell(self, writer: str, seconds: float, until: float | None) -> None:
         asked = time.monotonic()
         arguments = dumps({"p_writer": writer, "p_seconds": seconds})
-        answer = self._database.ask("vcon_storage_doubt_v1", arguments, until=until)
+        answer = self._database.ask(
+            "vcon_storage_doubt_v1", arguments, until=until, clock=self._freshness.now
+        )
         self._freshness.note(asked, answer)
+
+
+def _forget(cache: Cache, change: tuple[str, str]) -> bool:
+    """Open the gate that a change may have shut, or left shut."""
+    return cache.complete(*change, None)

@@ -65,7 +65,7 @@ class Database:
         *,
         until: float | None = None,
         once: bool = False,
-        clock: Callable[[], float | None] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> bytes:
         """Call a function that can be repeated without harm, until it answers or time is up.
 
@@ -104,16 +104,24 @@ class Database:
             raise UnavailableError(
                 f"{error} (tried {attempts} times in {time.monotonic() - began:.1f} s)",
                 may_have_happened=attempt.may_have_happened,
-                silent=attempt.silent,
+                away=attempt.away,
             ) from error.__cause__
         finally:
             _ours.reset(token)
         self._away_until = float("-inf")
         return answer
 
-    def ask(self, function: str, arguments: str, *, until: float | None = None) -> dict[str, Any]:
-        """Call a function whose result is a small object, and parse it. Otherwise as `call`."""
-        return self.parse(self.call(function, arguments, until=until))
+    def ask(
+        self,
+        function: str,
+        arguments: str,
+        *,
+        until: float | None = None,
+        once: bool = False,
+        clock: Callable[[], float] | None = None,
+    ) -> dict[str, Any]:
+        """Call a function that tells the cache's state, and parse its answer. As `call` else."""
+        return self.parse(self.call(function, arguments, until=until, once=once, clock=clock))
 
     def parse(self, answer: bytes) -> dict[str, Any]:
         """Parse an answer that tells the cache's state, as those of our functions do.
@@ -144,7 +152,9 @@ class Database:
         from .deadline import deadline  # noqa: PLC0415
 
         client = self._client()
-        left = max(call.deadline - time.monotonic(), 0.01)
+        left = call.deadline - time.monotonic()
+        if left <= 0:  # this process was stopped, or waited for something else until now
+            raise _PassingError(f"no time is left to ask Supabase at {self._where}")
         wait = min(self._options.read_timeout, left)
         timeout = httpx.Timeout(wait, connect=min(self._options.connect_timeout, left))
         # Not client.rpc(): that would encode the arguments and parse the answer itself, which
@@ -164,7 +174,7 @@ class Database:
             raise self._transport_error(error) from error
         except httpx.TransportError as error:
             call.may_have_happened = True
-            call.silent = call.silent or isinstance(error, httpx.TimeoutException)
+            call.away = False
             raise self._transport_error(error) from error
         finally:
             deadline.reset(token)
@@ -175,6 +185,7 @@ class Database:
         if response.status_code in _PASSING:
             code = said.get("code")
             call.may_have_happened |= response.status_code != 429
+            call.away = False
             if code == _TOO_LATE:
                 call.distrust_clock()
             raise _PassingError(
@@ -260,12 +271,12 @@ class _Call:
         function: str,
         arguments: bytes,
         deadline: float,
-        clock: Callable[[], float | None] | None,
+        clock: Callable[[], float] | None,
     ) -> None:
         self.function = function
         self.deadline = deadline
         self.may_have_happened = False
-        self.silent = False
+        self.away = True
         self._arguments = arguments
         self._clock = clock
 

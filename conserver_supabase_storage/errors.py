@@ -48,14 +48,13 @@ class UnavailableError(StorageError):
 
     Attributes:
         may_have_happened: False if it is certain that nothing was changed.
-        silent: whether it was reached, or may have been, and never answered; False if it was
-            away: no connection, or an answer that says so.
+        away: whether no connection could be made at all.
     """
 
-    def __init__(self, text: str, *, may_have_happened: bool = False, silent: bool = False) -> None:
+    def __init__(self, text: str, *, may_have_happened: bool = False, away: bool = False) -> None:
         super().__init__(text)
         self.may_have_happened = may_have_happened
-        self.silent = silent
+        self.away = away
 
 
 class RefusedError(StorageError):

@@ -34,8 +34,8 @@ class Flights:
         self,
         uuid: str,
         look: Callable[[str], tuple[bytes | None, T]],
-        fetch: Callable[[str, T], bytes],
-        patience: float,
+        fetch: Callable[[str, T, float], bytes],
+        until: float,
     ) -> bytes:
         """Return what `look` finds, or what one `fetch` that began after this call returns.
 
@@ -43,7 +43,7 @@ class Flights:
             uuid: what is read.
             look: asks the cache: what it vouches for, or None, and what it tells `fetch`.
             fetch: asks the database.
-            patience: seconds to wait for somebody else's fetch, before fetching oneself.
+            until: when the caller gives up (time.monotonic()).
         """
         arrived = time.monotonic()
         while True:
@@ -55,14 +55,14 @@ class Flights:
                 if flight is None:
                     flight = self._flights[uuid] = _Flight()
                     break
-            if not flight.landed.wait(patience):
-                return fetch(uuid, hint)
+            if not flight.landed.wait(max(0.0, until - time.monotonic())):
+                raise UnavailableError("a read of the same vCon that was under way did not end")
             if flight.started >= arrived:
                 if flight.result is None:
                     raise flight.error or UnavailableError("the read that this one shared failed")
                 return flight.result
         try:
-            flight.result = fetch(uuid, hint)
+            flight.result = fetch(uuid, hint, until)
         except Exception as error:
             flight.error = error
             raise

@@ -11,12 +11,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from .entry import Entry
+
 # Seconds. One number for all processes that share a database: the promise above rests on it.
 TRUST = 1.0
 
 # Seconds. A request that got no answer may still be carried out. It names its deadline itself, but
-# the first one of a process doesn't know the database's time yet: PostgREST waits up to 10 s for a
-# database connection (db-pool-acquisition-timeout), and Supabase's statement timeout is 8 s.
+# the clock by which it does may be wrong before the database's first answer: PostgREST waits up to
+# 10 s for a database connection (db-pool-acquisition-timeout), Supabase's statement timeout is 8 s.
 LATE = 20.0
 
 # A doubt is left when Redis is back, or when nothing was changed for so many seconds: one writer
@@ -46,23 +48,29 @@ class Freshness:
         """Take in the state from an answer; `asked` is time.monotonic() before its request."""
         if asked > self._state.asked:
             self._state = State(asked, answer["episode"], answer["off"])
-            # Half of the request's time is the error of this; steps of this machine's clock
-            # don't matter.
-            self._clock = (answer["now"], (asked + time.monotonic()) / 2)
+            # Taken as of its receipt: a little behind, never ahead, so that no deadline we name
+            # is later than we mean. Steps of this machine's clock don't matter.
+            self._clock = (answer["now"], time.monotonic())
 
     def state(self) -> State | None:
         """Return the state, or None if it is too old to go by."""
         state = self._state
         return state if time.monotonic() - state.asked < TRUST else None
 
-    def prolong(self) -> None:
-        """Go by the last state for another while: the database is away, so nothing changes."""
-        self._state = self._state._replace(asked=time.monotonic())
+    def vouches(self, entry: Entry, seconds: float) -> bool:
+        """Return whether the last state, not older than so many seconds, is for this entry."""
+        state = self._state
+        fresh = time.monotonic() - state.asked < seconds
+        return fresh and not state.off and state.episode == entry.episode
 
-    def now(self) -> float | None:
-        """Return the database's time (seconds since 1970), or None if it never answered."""
+    def now(self) -> float:
+        """Return the database's time (seconds since 1970); before its first answer, this machine's.
+
+        A clock that is behind costs one attempt: the database refuses a deadline that is over, and
+        the next attempt names none.
+        """
         clock = self._clock
-        return clock and clock[0] + time.monotonic() - clock[1]
+        return clock[0] + time.monotonic() - clock[1] if clock else time.time()
 
 
 class Doubt:
@@ -100,6 +108,8 @@ class Doubt:
             if self._until - now < self._span + LATE:
                 seconds = _DOUBT + self._span + LATE
                 lapsed = self._until < now
+                if lapsed:  # a leave of the last one that is still on its way must not end this one
+                    self._writer = str(uuid.uuid4())
                 self._tell(self._writer, seconds, until)
                 self._until = now + seconds
                 if lapsed:

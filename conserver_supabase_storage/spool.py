@@ -74,30 +74,52 @@ class Spool:
         self._max_bytes = max_bytes
         self._put = self._script("spool_put")
         self._take = self._script("spool_take")
+        self._fail = self._script("spool_fail")
         self._own = self._script("spool_lock")
 
-    def put(self, uuid: str, document: str, not_after: float) -> str | None:
-        """Keep a save; return None, or what is full (``count`` or ``bytes``)."""
+    def put(
+        self, uuid: str, document: str, not_after: float, *, replace: bool = True
+    ) -> str | None:
+        """Keep a save.
+
+        Args:
+            uuid: the vCon's.
+            document: the vCon as JSON text.
+            not_after: when the save took place, seconds since 1970 by the database's clock.
+            replace: whether it takes the place of one that waits; if not, that one is left.
+
+        Returns:
+            None, or what is full: ``count`` or ``bytes``.
+        """
         header = json.dumps({"uuid": uuid, "not_after": not_after, "at": time.time()})
-        keys = [self._records, self._queue, self._bytes, self._last]
-        said = self._put(
-            keys,
-            [uuid, self._max_count, header, document.encode(), self._max_bytes],
+        said = _text(
+            self._put(
+                [self._records, self._queue, self._bytes, self._last],
+                [
+                    uuid,
+                    self._max_count,
+                    header,
+                    document.encode(),
+                    self._max_bytes,
+                    "0" if replace else "1",
+                ],
+            )
         )
-        return None if said == b"ok" else _text(said)
+        return None if said in {"ok", "newer"} else said
 
     def read(self, uuid: str) -> Record | None:
         """Return a vCon's record, or None."""
         packed = self._redis.hget(self._records, uuid)
         return Record.unpack(packed) if isinstance(packed, bytes) else None
 
-    def peek(self, uuid: str) -> tuple[int | None, int]:
-        """Return the number of a vCon's record, if it is spooled, and how many are."""
+    def peek(self, uuid: str) -> tuple[int | None, int, bool]:
+        """Tell of a vCon: its record's number, how many records wait, whether it is set aside."""
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.zscore(self._queue, uuid)
             pipeline.zcard(self._queue)
-            number, count = pipeline.execute()
-        return None if number is None else int(number), int(count)
+            pipeline.hexists(self._failed, uuid)
+            number, count, failed = pipeline.execute()
+        return None if number is None else int(number), int(count), bool(failed)
 
     def remove(self, uuid: str, number: int) -> bool:
         """Drop the record of this number; a newer one of the same vCon stays."""
@@ -109,15 +131,21 @@ class Spool:
 
     def keep_failed(self, record: Record, error: str) -> bool:
         """Put a save apart that was refused before it was ever spooled; False if full."""
-        if int(self._redis.hlen(self._failed)) >= self._max_count:
-            return False
-        self._redis.hset(self._failed, record.uuid, record.failed(error))
-        return True
+        return bool(
+            self._fail(
+                [self._failed, self._bytes],
+                [record.uuid, record.failed(error), self._max_count, self._max_bytes],
+            )
+        )
 
     def next(self) -> Record | None:
         """Return the record whose turn it is, or None."""
-        first = self._redis.zrange(self._queue, 0, 0)
-        return self.read(_text(first[0])) if first else None
+        while first := self._redis.zrange(self._queue, 0, 0, withscores=True):
+            uuid, number = _text(first[0][0]), int(first[0][1])
+            if (record := self.read(uuid)) is not None:
+                return record
+            self.remove(uuid, number)  # its record was evicted or deleted by hand
+        return None
 
     def waiting(self) -> Iterator[Record]:
         """Yield the records in their order."""
@@ -138,7 +166,7 @@ class Spool:
 
     def drop_failure(self, uuid: str) -> bool:
         """Forget a record that failed for good; return whether it was there."""
-        return bool(self._redis.hdel(self._failed, uuid))
+        return bool(self._fail([self._failed, self._bytes], [uuid, "", 0, 0]))
 
     def size(self) -> dict[str, int]:
         """Return how many records wait, how many bytes they have, and how many failed for good."""

@@ -26,11 +26,27 @@ _ABOUT_EVERYTHING = frozenset({0, 401, 403, 404, 406})
 
 
 class Outlook(NamedTuple):
-    """What the spool said before a change: the number of this vCon's record, how many wait."""
+    """What the spool said before a change.
+
+    Attributes:
+        number: of the vCon's record, if it is spooled.
+        waiting: how many records wait.
+        failed: whether the vCon is set aside.
+        answered: whether the spool answered at all.
+    """
 
     number: int | None = None
     waiting: int = 0
+    failed: bool = False
     answered: bool = True
+
+    @property
+    def touch(self) -> bool:
+        """Whether the change has to count as one even where the database sees no difference.
+
+        Then what is spooled, or may be, is left out when it is replayed, or is replayed just now.
+        """
+        return self.number is not None or self.failed or not self.answered
 
 
 class Spooling:
@@ -39,6 +55,7 @@ class Spooling:
     Args:
         redis: the client for the spool, or None for no spool.
         options: the storage's.
+        breaker: the cache's, where the spool is in the same Redis; None to have one of its own.
         freshness: knows the database's clock.
         replay: saves a record, unless something newer was saved, and removes it from the spool.
         stats: where spooled and replayed saves are counted.
@@ -47,6 +64,7 @@ class Spooling:
     def __init__(
         self,
         redis: "Redis | None",
+        breaker: Breaker | None,
         options: Options,
         freshness: Freshness,
         replay: Callable[[Record], None],
@@ -64,14 +82,14 @@ class Spooling:
                 max_count=options.spool_max_count,
                 max_bytes=options.spool_max_bytes,
             )
-            self._breaker = Breaker(self._probe, lambda _: True)
+            self._breaker = breaker or Breaker(self._probe, lambda _: True)
         self.forget()
 
     def forget(self) -> None:
         """Start afresh in a forked child."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._owner = secrets.token_hex(8)
+        self._stop = threading.Event()
         if self.spool:
             self._breaker.forget()
 
@@ -100,12 +118,14 @@ class Spooling:
 
         if self.spool is None or not outlook.answered:
             return True  # told with the change itself
-        if outlook.number is not None:
-            try:
+        try:
+            if outlook.number is not None:
                 self.spool.remove(uuid, outlook.number)
-            except RedisError as error:
-                self._breaker.trip(error)
-                return False
+            if outlook.failed:
+                self.spool.drop_failure(uuid)
+        except RedisError as error:
+            self._breaker.trip(error)
+            return False
         if outlook.waiting > (outlook.number is not None):
             self.start()
         return True
@@ -122,7 +142,15 @@ class Spooling:
             self._breaker.trip(error)
             return None
 
-    def keep(self, uuid: str, document: Document, began: float, error: UnavailableError) -> None:
+    def keep(
+        self,
+        uuid: str,
+        document: Document,
+        began: float,
+        error: UnavailableError,
+        *,
+        done: bool = True,
+    ) -> None:
         """Spool a save that failed for a passing reason; return only if it is safely there.
 
         Args:
@@ -130,9 +158,11 @@ class Spooling:
             document: the vCon.
             began: when its save began (time.monotonic()).
             error: why it failed.
+            done: whether the save is done with that, or readers may have an older version.
 
         Raises:
-            UnavailableError: it is not in the spool, or `spool_raises` is set; the text says which.
+            UnavailableError: it is not in the spool, it is not done with that, or `spool_raises`
+                is set; the text says which.
         """
         from redis import RedisError  # noqa: PLC0415
 
@@ -140,12 +170,9 @@ class Spooling:
             raise error
         # The save took place somewhere between its begin and now. The middle is as far as can be
         # from what came before and after, which is what errors of the clock eat into.
-        half = (time.monotonic() - began) / 2
-        now = self._freshness.now()
+        not_after = self._freshness.now() - (time.monotonic() - began) / 2
         try:
-            full = self.spool.put(
-                uuid, dumps(document), (time.time() if now is None else now) - half
-            )
+            full = self.spool.put(uuid, dumps(document), not_after)
         except RedisError as failure:
             self._breaker.trip(failure)
             raise _also(error, f"the spool did not take it ({type(failure).__name__})") from error
@@ -155,7 +182,7 @@ class Spooling:
             raise _also(error, f"the spool is full (option {option}); it is lost here") from error
         self._stats.count("spooled")
         logger.warning("vCon %s is spooled until Supabase is back: %s", uuid, error)
-        if self._options.spool_raises:
+        if self._options.spool_raises or not done:
             raise _also(error, "it is in the spool and will be replayed") from error
 
     def set_aside(self, uuid: str, document: Document, error: Exception) -> None:
@@ -164,7 +191,7 @@ class Spooling:
 
         if self.spool is None:
             return
-        record = Record(uuid, 0, self._freshness.now() or time.time(), time.time(), dumps(document))
+        record = Record(uuid, 0, self._freshness.now(), time.time(), dumps(document))
         try:
             if not self.spool.keep_failed(record, str(error)):
                 logger.error("vCon %s was refused, and there is no room to set it aside", uuid)
@@ -175,10 +202,16 @@ class Spooling:
         """Replay in the background, if that is not under way."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
+                self._stop.clear()
                 self._thread = threading.Thread(
                     target=self._drain_quietly, name="supabase-storage-replay", daemon=True
                 )
                 self._thread.start()
+
+    def replay(self) -> dict[str, int]:
+        """Replay for a caller, also after `close`. Otherwise as `drain`."""
+        self._stop.clear()
+        return self.drain()
 
     def drain(self) -> dict[str, int]:
         """Replay what waits, in its order, until nothing waits or Supabase is away again.
@@ -195,10 +228,13 @@ class Spooling:
         counts = {"replayed": 0, "failed": 0, "waiting": 0}
         if self.spool is None:
             return counts
+        owner = secrets.token_hex(8)  # of this call: two threads are two replayers
         # Longer than one replay can take: a worker that is killed is missed for that long.
         lease = 2 * self._options.total_timeout + 10
         try:
-            while self.spool.own(self._owner, lease) and (record := self.spool.next()):
+            while not self._stop.is_set() and self.spool.own(owner, lease):
+                if (record := self.spool.next()) is None:
+                    break
                 try:
                     self._replay(record)
                 except (InvalidVconError, RefusedError) as error:
@@ -217,20 +253,24 @@ class Spooling:
         except RedisError as error:
             raise UnavailableError(f"the spool does not answer: {type(error).__name__}") from error
         finally:
-            self._give_back()
+            self._give_back(owner)
         return counts
 
     def close(self) -> None:
-        """End the thread that waits for Redis."""
+        """End the threads, and wait for them: they use what is closed next."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(self._options.total_timeout)
         if self.spool:
             self._breaker.close()
 
-    def _give_back(self) -> None:
+    def _give_back(self, owner: str) -> None:
         from redis import RedisError  # noqa: PLC0415
 
         if self.spool:
             try:
-                self.spool.own(self._owner, 0)
+                self.spool.own(owner, 0)
             except RedisError as error:
                 logger.debug("the right to replay ends by itself: %s", type(error).__name__)
 
@@ -250,5 +290,5 @@ class Spooling:
 
 def _also(error: UnavailableError, text: str) -> UnavailableError:
     return UnavailableError(
-        f"{error}; {text}", may_have_happened=error.may_have_happened, silent=error.silent
+        f"{error}; {text}", may_have_happened=error.may_have_happened, away=error.away
     )

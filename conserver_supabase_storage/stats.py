@@ -11,6 +11,10 @@ class Stats:
     """Counters by event. With OpenTelemetry's API they are one counter with the label ``event``."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start afresh in a forked child."""
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._counter: Any = None

@@ -17,7 +17,7 @@ from .document import Document, canonical_uuid, dumps, read, uuid_of
 from .entry import Entry
 from .errors import ConfigurationError, RefusedError, StorageError, UnavailableError
 from .flights import Flights
-from .freshness import Freshness
+from .freshness import TRUST, Freshness
 from .options import Options
 from .query import Query
 from .redis_client import connect
@@ -60,7 +60,8 @@ class SupabaseStorage:
             spool = _redis("spool_url", o.spool_url, o)
         self._redis = [client for client in (redis, spool) if client is not None]
         self._cache = CoherentCache(redis, o, self._database, self._freshness, self._stats)
-        self._spooling = Spooling(spool, o, self._freshness, self._replay, self._stats)
+        breaker = self._cache.breaker if redis is not None and spool is redis else None
+        self._spooling = Spooling(spool, breaker, o, self._freshness, self._replay, self._stats)
         _storages.add(self)
 
     @property
@@ -87,28 +88,29 @@ class SupabaseStorage:
         began = time.monotonic()
         document = read(vcon)
         uuid = uuid_of(document)
+        until = self._until()
         announced = False
         try:
-            with self._cache.change(uuid, self._until()) as change:
+            with self._cache.change(uuid, until) as change:
                 announced = True
                 outlook = self._spooling.outlook(uuid)
                 try:
-                    self._write(document, change, touch=not outlook.answered)
+                    self._write(document, change, until, touch=outlook.touch)
                 except UnavailableError as error:
                     # While the gate is shut: no reader brings the older version in between.
                     self._spooling.keep(uuid, document, began, error)
-                    change.unknown(error)
+                    change.failed(error)
                     return
                 except RefusedError as error:
                     self._spooling.set_aside(uuid, document, error)
                     raise
                 if not self._spooling.changed(uuid, outlook):
-                    self._write(document, change, touch=True)
+                    self._write(document, change, until, touch=True)
         except UnavailableError as error:
             if not announced:
                 # Redis is away, and so is the database, which could have kept readers from an
                 # older entry. So it is not done; but not lost, if the spool is in another Redis.
-                self._spooling.keep(uuid, document, began, error)
+                self._spooling.keep(uuid, document, began, error, done=False)
             raise
 
     def get(self, uuid: str, *, parse_float: Callable[[str], Any] | None = None) -> Document | None:
@@ -128,7 +130,7 @@ class SupabaseStorage:
             RefusedError: Supabase refused it.
         """
         uuid = canonical_uuid(uuid)
-        rows = self._flights.read(uuid, self._look, self._fetch, self._options.total_timeout)
+        rows = self._flights.read(uuid, self._look, self._fetch, self._until())
         return None if rows == _NOTHING else vcon_rows.from_stored(rows, parse_float)
 
     def delete(self, uuid: str) -> bool:
@@ -149,7 +151,7 @@ class SupabaseStorage:
         until = self._until()
         with self._cache.change(uuid, until):
             outlook = self._spooling.outlook(uuid)
-            answer = self._delete(uuid, until, touch=not outlook.answered)
+            answer = self._delete(uuid, until, touch=outlook.touch)
             if not self._spooling.changed(uuid, outlook):
                 self._delete(uuid, until, touch=True)
         return bool(answer["deleted"]) or outlook.number is not None
@@ -218,7 +220,7 @@ class SupabaseStorage:
             UnavailableError: Supabase, or the spool's Redis, is away.
             RefusedError: Supabase would refuse any vCon, for example because of the key.
         """
-        return self._spooling.drain()
+        return self._spooling.replay()
 
     def clear_cache(self) -> int:
         """Throw away what is cached under this storage's prefix (and tenant).
@@ -235,9 +237,9 @@ class SupabaseStorage:
 
     def close(self) -> None:
         """Close the connections. May be called twice; a later operation opens new ones."""
-        self._database.close()
-        self._cache.close()
+        self._cache.close()  # may have a last word for the database
         self._spooling.close()
+        self._database.close()
         for redis in self._redis:
             redis.close()
             redis.connection_pool.disconnect()
@@ -264,22 +266,28 @@ class SupabaseStorage:
         self,
         document: Document,
         change: Change,
+        until: float,
         *,
         touch: bool = False,
         not_after: float | None = None,
     ) -> dict[str, Any]:
         """Write a document to the database; `touch` and `not_after` as in the SQL."""
         try:
-            return self._write_rows(document, change, touch, not_after)
+            return self._write_rows(document, change, until, touch, not_after)
         except RefusedError as error:
             if self._careful or (error.code or "")[:2] not in _DATA_ERRORS:
                 raise
         # The tables are another program's, which checks more than we do. From now on we keep to it.
         self._careful = True
-        return self._write_rows(document, change, touch, not_after)
+        return self._write_rows(document, change, until, touch, not_after)
 
     def _write_rows(
-        self, document: Document, change: Change, touch: bool, not_after: float | None
+        self,
+        document: Document,
+        change: Change,
+        until: float,
+        touch: bool,
+        not_after: float | None,
     ) -> dict[str, Any]:
         rows = vcon_rows.to_rows(document, careful=self._careful)
         arguments = dumps({f"p_{name}": value for name, value in rows.items()})
@@ -291,7 +299,7 @@ class SupabaseStorage:
             head += '"p_touch":true,'
         if not_after is not None:
             head += f'"p_not_after":{not_after!r},'
-        answer = self._change("vcon_storage_save_v1", head + arguments[1:], self._until())
+        answer = self._change("vcon_storage_save_v1", head + arguments[1:], until)
         if self._cache.is_on and not answer["left_out"]:
             change.done(answer, dumps(vcon_rows.stored(rows)).encode())
         return answer
@@ -302,45 +310,47 @@ class SupabaseStorage:
 
     def _change(self, function: str, arguments: str, until: float) -> dict[str, Any]:
         """Call a function that changes a vCon."""
+        # Where there is a spool, an outage need not cost every save its whole timeout.
+        once = self.spool is not None and self._database.seems_away
+        answer = self._ask(function, arguments, until, once=once)
+        if answer.get("new_episode"):
+            time.sleep(TRUST)  # a tenant's vCon: that tenant's readers have to learn of it
+        return answer
+
+    def _ask(self, function: str, arguments: str, until: float, *, once: bool) -> dict[str, Any]:
         asked = time.monotonic()
-        answer = self._database.parse(
-            self._database.call(
-                function,
-                arguments,
-                until=until,
-                # Where there is a spool, an outage need not cost every save its whole timeout.
-                once=self.spool is not None and self._database.seems_away,
-                clock=self._freshness.now,
-            )
+        answer = self._database.ask(
+            function, arguments, until=until, once=once, clock=self._freshness.now
         )
         self._freshness.note(asked, answer)
         return answer
 
     def _replay(self, record: Record) -> None:
         """Save a spooled record, unless something newer was saved, and take it from the spool."""
-        with self._cache.change(record.uuid, self._until()) as change:
-            self._write(read(record.document), change, not_after=record.not_after)
+        until = self._until()
+        with self._cache.change(record.uuid, until) as change:
+            self._write(read(record.document), change, until, not_after=record.not_after)
             if self.spool:
                 self.spool.remove(record.uuid, record.number)
 
     def _look(self, uuid: str) -> tuple[bytes | None, Entry | None]:
         return self._cache.look(uuid)
 
-    def _fetch(self, uuid: str, entry: Entry | None) -> bytes:
+    def _fetch(self, uuid: str, entry: Entry | None, until: float) -> bytes:
         """Ask the database for a vCon's rows, and bring them to the cache.
 
         An entry that the cache has, but can't vouch for, is compared: where the database still
         has its revision, the rows need not travel.
         """
         ticket = "" if entry else self._cache.ticket(uuid)
-        # Where there is an entry nothing was spooled since: a change that is spooled takes it away.
-        record = None if entry else self._spooling.find(uuid)
+        record = self._spooling.find(uuid)
         known = f',"p_known":{entry.revision}' if entry else ""
         asked = time.monotonic()
         try:
             answer = self._database.call(
                 "vcon_storage_get_v1",
                 f'{{{self._tenant}"p_uuid":"{uuid}"{known}}}',
+                until=until,
                 once=entry is not None,
             )
         except UnavailableError as error:
@@ -348,10 +358,9 @@ class SupabaseStorage:
                 return _rows_of(record)
             if entry is None:
                 raise
-            if error.silent:  # perhaps only slow, and others may be saving
-                return self._fetch(uuid, None)
-            self._freshness.prolong()
-            return entry.rows
+            if error.away and self._freshness.vouches(entry, self._options.stale_if_error):
+                return entry.rows
+            return self._fetch(uuid, None, until)  # it may only be slow, and others may be saving
         header, _, rest = answer.partition(_ROWS)
         state, rows = self._database.parse(header + b"}"), rest[:-1]
         self._freshness.note(asked, state)
@@ -371,6 +380,7 @@ class SupabaseStorage:
         self._cache.forget()
         self._spooling.forget()
         self._flights.forget()
+        self._stats.forget()
 
 
 def _redis(name: str, url: SecretStr | None, options: Options) -> "Redis | None":

@@ -20,10 +20,12 @@ CREATE FUNCTION public.vcon_storage_delete_v1(p_uuid uuid, p_tenant text DEFAULT
     AS $$
 DECLARE
   was_there boolean;
+  new_episode boolean;
 BEGIN
   PERFORM vcon_storage_lock_v1(p_uuid);
-  IF p_tenant IS NULL AND EXISTS (
-      SELECT FROM vcons WHERE uuid = p_uuid AND tenant_id IS NOT NULL) THEN
+  new_episode := p_tenant IS NULL AND EXISTS (
+    SELECT FROM vcons WHERE uuid = p_uuid AND tenant_id IS NOT NULL);
+  IF new_episode THEN
     UPDATE vcon_cache_state SET episode = vcon_cache_state.episode + 1;
   END IF;
   DELETE FROM vcons WHERE uuid = p_uuid AND (p_tenant IS NULL OR tenant_id = p_tenant);
@@ -37,12 +39,12 @@ BEGIN
     END IF;
   END IF;
   PERFORM vcon_storage_in_time_v1(p_deadline);
-  RETURN (SELECT json_build_object('deleted', was_there, 'revision', nextval('vcon_revision'),
+  RETURN (SELECT json_build_object('deleted', was_there, 'new_episode', new_episode, 'revision', nextval('vcon_revision'),
     'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
 END
 $$;
 
-CREATE FUNCTION public.vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision) RETURNS json
+CREATE FUNCTION public.vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision, p_deadline double precision DEFAULT NULL::double precision) RETURNS json
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS $$
@@ -55,6 +57,7 @@ BEGIN
   ELSE
     DELETE FROM vcon_cache_doubts WHERE writer = p_writer;
   END IF;
+  PERFORM vcon_storage_in_time_v1(p_deadline);
   RETURN (SELECT to_json(s) FROM vcon_storage_cache_state_v1() s);
 END
 $$;
@@ -163,6 +166,7 @@ BEGIN
   IF found_digest = p_digest THEN
     IF p_touch THEN
       UPDATE vcons SET saved_at = clock_timestamp() WHERE uuid = p_uuid;
+      PERFORM vcon_storage_in_time_v1(p_deadline);
     END IF;
     RETURN (SELECT json_build_object('revision', found_revision, 'left_out', false,
       'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
@@ -305,6 +309,7 @@ BEGIN
 
   PERFORM vcon_storage_in_time_v1(p_deadline);
   RETURN (SELECT json_build_object('revision', next_revision, 'left_out', false,
+    'new_episode', p_tenant IS NULL AND found_tenant IS NOT NULL,
     'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
 END
 $$;
@@ -532,8 +537,8 @@ GRANT ALL ON FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT
 REVOKE ALL ON FUNCTION public.vcon_storage_delete_v1(p_uuid uuid, p_tenant text, p_touch boolean, p_deadline double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_delete_v1(p_uuid uuid, p_tenant text, p_touch boolean, p_deadline double precision) TO service_role;
 
-REVOKE ALL ON FUNCTION public.vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision) TO service_role;
+REVOKE ALL ON FUNCTION public.vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision, p_deadline double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision, p_deadline double precision) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_get_v1(p_uuid uuid, p_known bigint, p_tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_get_v1(p_uuid uuid, p_known bigint, p_tenant text) TO service_role;

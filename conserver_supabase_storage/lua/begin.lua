@@ -14,6 +14,10 @@ if KEYS[3] and redis.call('TYPE', KEYS[3]).ok == 'string' then
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+kind = redis.call('TYPE', KEYS[2]).ok
+if kind ~= 'hash' and kind ~= 'none' then
+  return 1  -- somebody else's key in the gate's place: nothing is kept for this vCon
+end
 redis.call('HSET', KEYS[2], 'g', ARGV[1], 'w:' .. ARGV[1], now + ARGV[2])
 if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[2]) then
   redis.call('PEXPIRE', KEYS[2], ARGV[2])

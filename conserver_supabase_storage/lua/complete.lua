@@ -5,11 +5,12 @@
 -- Returns 1 if the entry was kept.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local alone = redis.call('HGET', KEYS[2], 'g') == ARGV[1]
-local gate = redis.call('HGETALL', KEYS[2])
+local gated = redis.call('TYPE', KEYS[2]).ok == 'hash'
+local alone = gated and redis.call('HGET', KEYS[2], 'g') == ARGV[1]
+local gate = gated and redis.call('HGETALL', KEYS[2]) or {}
 for i = 1, #gate, 2 do
   if string.sub(gate[i], 1, 2) == 'w:' and gate[i] ~= 'w:' .. ARGV[1] then
-    if tonumber(gate[i + 1]) > now then
+    if (tonumber(gate[i + 1]) or 0) > now then
       alone = false
     else
       redis.call('HDEL', KEYS[2], gate[i])
@@ -36,8 +37,8 @@ end
 if kept == 0 and kind == 'string' then
   redis.call('DEL', KEYS[1])
 end
-redis.call('HDEL', KEYS[2], 'w:' .. ARGV[1])
-if redis.call('EXISTS', KEYS[2]) == 1 then
+if gated then
+  redis.call('HDEL', KEYS[2], 'w:' .. ARGV[1])
   redis.call('HSET', KEYS[2], 'g', ARGV[2])
 end
 return kept

@@ -5,12 +5,16 @@
 -- Returns 1 if the entry was kept.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local kind = redis.call('TYPE', KEYS[2]).ok
+if kind ~= 'hash' and kind ~= 'none' then
+  return 0
+end
 local gate = redis.call('HGETALL', KEYS[2])
 local g = false
 for i = 1, #gate, 2 do
   if gate[i] == 'g' then
     g = gate[i + 1]
-  elseif tonumber(gate[i + 1]) > now then
+  elseif (tonumber(gate[i + 1]) or 0) > now then
     return 0
   end
 end

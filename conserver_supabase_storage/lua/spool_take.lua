@@ -5,13 +5,13 @@
 if redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then
   return 0
 end
-local old = redis.call('HGET', KEYS[1], ARGV[1])
-local header = cjson.decode(string.sub(old, 1, string.find(old, '\n', 1, true) - 1))
+local old = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('SET', KEYS[3], string.format('%.0f',
-  math.max(0, tonumber(redis.call('GET', KEYS[3]) or '0') - header.size)))
+local change = -#old
 if ARGV[3] ~= '' then
+  change = change + #ARGV[3] - redis.call('HSTRLEN', KEYS[4], ARGV[1])
   redis.call('HSET', KEYS[4], ARGV[1], ARGV[3])
 end
+redis.call('INCRBY', KEYS[3], change)
 return 1

@@ -143,9 +143,9 @@ def run_children(method: str, options: Json, number: int) -> list[bool]:
     results = []
     try:
         for child, ours, document in children:
-            said = ours.recv() if ours.poll(15) else "silence"
+            said = ours.recv() if ours.poll(60) else "silence"
             assert said == as_text(document)
-            child.join(10)
+            child.join(30)
             results.append(child.exitcode == 0)
     finally:
         for child, _, _ in children:

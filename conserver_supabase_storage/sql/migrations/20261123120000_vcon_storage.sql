@@ -231,32 +231,6 @@ AS $$
   FROM vcon_cache_state s
 $$;
 
--- Enters a doubt for so many seconds from now, or prolongs it; with 0 seconds leaves it.
-CREATE OR REPLACE FUNCTION vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision)
-  RETURNS json
-  LANGUAGE plpgsql
-  SET search_path FROM CURRENT
-AS $$
-BEGIN
-  IF p_seconds > 0 THEN
-    UPDATE vcon_cache_state SET episode = vcon_cache_state.episode + 1;
-    INSERT INTO vcon_cache_doubts VALUES (p_writer, now() + make_interval(secs => p_seconds))
-      ON CONFLICT (writer) DO UPDATE SET until = greatest(vcon_cache_doubts.until, excluded.until);
-    DELETE FROM vcon_cache_doubts WHERE until < now() - interval '1 day';
-  ELSE
-    DELETE FROM vcon_cache_doubts WHERE writer = p_writer;
-  END IF;
-  RETURN (SELECT to_json(s) FROM vcon_storage_cache_state_v1() s);
-END
-$$;
-
--- One writer per vCon at a time: what follows in the transaction sees the last committed state,
--- and revisions are taken in the order of commits.
-CREATE OR REPLACE FUNCTION vcon_storage_lock_v1(p_uuid uuid) RETURNS void
-  LANGUAGE sql
-  SET search_path FROM CURRENT
-AS $$ SELECT pg_advisory_xact_lock(hashtextextended(p_uuid::text, 8615)) $$;
-
 -- Ends a change that its caller has given up: it was delayed on the way, and by now something newer
 -- may have been done. The caller names the time (seconds since 1970, by this clock). PostgREST turns
 -- the code into HTTP 504.
@@ -270,6 +244,34 @@ BEGIN
   END IF;
 END
 $$;
+
+-- Enters a doubt for so many seconds from now, or prolongs it; with 0 seconds leaves it.
+CREATE OR REPLACE FUNCTION vcon_storage_doubt_v1(
+  p_writer uuid, p_seconds double precision, p_deadline double precision DEFAULT NULL
+) RETURNS json
+  LANGUAGE plpgsql
+  SET search_path FROM CURRENT
+AS $$
+BEGIN
+  IF p_seconds > 0 THEN
+    UPDATE vcon_cache_state SET episode = vcon_cache_state.episode + 1;
+    INSERT INTO vcon_cache_doubts VALUES (p_writer, now() + make_interval(secs => p_seconds))
+      ON CONFLICT (writer) DO UPDATE SET until = greatest(vcon_cache_doubts.until, excluded.until);
+    DELETE FROM vcon_cache_doubts WHERE until < now() - interval '1 day';
+  ELSE
+    DELETE FROM vcon_cache_doubts WHERE writer = p_writer;
+  END IF;
+  PERFORM vcon_storage_in_time_v1(p_deadline);
+  RETURN (SELECT to_json(s) FROM vcon_storage_cache_state_v1() s);
+END
+$$;
+
+-- One writer per vCon at a time: what follows in the transaction sees the last committed state,
+-- and revisions are taken in the order of commits.
+CREATE OR REPLACE FUNCTION vcon_storage_lock_v1(p_uuid uuid) RETURNS void
+  LANGUAGE sql
+  SET search_path FROM CURRENT
+AS $$ SELECT pg_advisory_xact_lock(hashtextextended(p_uuid::text, 8615)) $$;
 
 -- Saves a whole vCon: its header and its parts' rows, as the package's rows/ makes them.
 -- Parts that are no longer there go, rows that are the same stay untouched, and a vCon that is the
@@ -313,6 +315,7 @@ BEGIN
   IF found_digest = p_digest THEN
     IF p_touch THEN
       UPDATE vcons SET saved_at = clock_timestamp() WHERE uuid = p_uuid;
+      PERFORM vcon_storage_in_time_v1(p_deadline);
     END IF;
     RETURN (SELECT json_build_object('revision', found_revision, 'left_out', false,
       'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
@@ -455,6 +458,7 @@ BEGIN
 
   PERFORM vcon_storage_in_time_v1(p_deadline);
   RETURN (SELECT json_build_object('revision', next_revision, 'left_out', false,
+    'new_episode', p_tenant IS NULL AND found_tenant IS NOT NULL,
     'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
 END
 $$;
@@ -518,10 +522,12 @@ CREATE OR REPLACE FUNCTION vcon_storage_delete_v1(
 AS $$
 DECLARE
   was_there boolean;
+  new_episode boolean;
 BEGIN
   PERFORM vcon_storage_lock_v1(p_uuid);
-  IF p_tenant IS NULL AND EXISTS (
-      SELECT FROM vcons WHERE uuid = p_uuid AND tenant_id IS NOT NULL) THEN
+  new_episode := p_tenant IS NULL AND EXISTS (
+    SELECT FROM vcons WHERE uuid = p_uuid AND tenant_id IS NOT NULL);
+  IF new_episode THEN
     UPDATE vcon_cache_state SET episode = vcon_cache_state.episode + 1;
   END IF;
   DELETE FROM vcons WHERE uuid = p_uuid AND (p_tenant IS NULL OR tenant_id = p_tenant);
@@ -535,7 +541,7 @@ BEGIN
     END IF;
   END IF;
   PERFORM vcon_storage_in_time_v1(p_deadline);
-  RETURN (SELECT json_build_object('deleted', was_there, 'revision', nextval('vcon_revision'),
+  RETURN (SELECT json_build_object('deleted', was_there, 'new_episode', new_episode, 'revision', nextval('vcon_revision'),
     'episode', s.episode, 'off', s.off, 'now', s.now) FROM vcon_storage_cache_state_v1() s);
 END
 $$;
@@ -569,7 +575,7 @@ $$;
 -- authenticated: closed here, so that only the service_role key reads and writes vCons.
 REVOKE ALL ON FUNCTION
   vcon_storage_version_v1(), vcon_storage_lock_v1(uuid),
-  vcon_storage_cache_state_v1(), vcon_storage_doubt_v1(uuid, double precision),
+  vcon_storage_cache_state_v1(), vcon_storage_doubt_v1(uuid, double precision, double precision),
   vcon_storage_save_v1(
     uuid, text, json, json, json, json, json, text, double precision, boolean,
     double precision),
@@ -580,7 +586,7 @@ REVOKE ALL ON FUNCTION
   FROM PUBLIC, anon, authenticated;
 GRANT EXECUTE ON FUNCTION
   vcon_storage_version_v1(), vcon_storage_lock_v1(uuid),
-  vcon_storage_cache_state_v1(), vcon_storage_doubt_v1(uuid, double precision),
+  vcon_storage_cache_state_v1(), vcon_storage_doubt_v1(uuid, double precision, double precision),
   vcon_storage_save_v1(
     uuid, text, json, json, json, json, json, text, double precision, boolean,
     double precision),
