@@ -43,6 +43,6 @@ def _counter() -> Any:
         from opentelemetry import metrics  # noqa: PLC0415  optional
     except ImportError:
         return _NoCounter()
-    return metrics.get_meter(__package__).create_counter(
+    return metrics.get_meter(__name__).create_counter(
         _NAME, unit="1", description="What the Supabase storage and its cache did"
     )

@@ -22,7 +22,12 @@ usable() {
 # Prints a Python from 3.12 up to 3.14. One named by $PYTHON is used or refused, not passed over.
 find_python() {
     local candidate pyenv
-    pyenv=$(command -v pyenv) && pyenv=${pyenv%/bin/pyenv} || pyenv=${HOME:-}/.pyenv
+    pyenv=$(command -v pyenv || command -v python3 || true)
+    case $pyenv in
+    */bin/pyenv) pyenv=${pyenv%/bin/pyenv} ;;
+    */shims/*) pyenv=${pyenv%/shims/*} ;;
+    *) pyenv=${HOME:-}/.pyenv ;;
+    esac
     pyenv=${PYENV_ROOT:-$pyenv}
     if [[ -n ${PYTHON:-} ]]; then
         usable "$PYTHON" || fail "PYTHON=$PYTHON is not a Python from 3.12 up to 3.14."
