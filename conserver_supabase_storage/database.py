@@ -9,12 +9,12 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type
-from tenacity.wait import wait_random_exponential
+from tenacity import Retrying, retry_if_exception_type
 
 from .errors import RefusedError, StorageError, UnavailableError
 from .options import Options
 from .refusals import refusal
+from .retries import Pace, PassingError
 
 if TYPE_CHECKING:
     import httpx
@@ -29,9 +29,6 @@ _TOO_LATE = "PT504"
 
 # Seconds that Supabase is taken to be away after a call that found no answer.
 _AWAY = 5.0
-
-# Seconds that the last attempt has at the least, or a quarter of a shorter total_timeout.
-_LAST_ATTEMPT = 0.5
 
 # An answer without data is read this many bytes far to find out what is wrong.
 _ERROR_BYTES = 20_000
@@ -88,9 +85,9 @@ class Database:
         began = time.monotonic()
         deadline = began + self._options.total_timeout if until is None else until
         attempt = _Call(function, arguments.encode(), deadline, clock)
-        pace = _Pace(deadline, min(_LAST_ATTEMPT, (deadline - began) / 4))
+        pace = Pace(began, deadline)
         retrying = Retrying(
-            retry=retry_if_exception_type(_PassingError),
+            retry=retry_if_exception_type(PassingError),
             wait=pace.wait,
             stop=lambda state: once or pace.stop(state),
             reraise=True,
@@ -98,7 +95,7 @@ class Database:
         token = _ours.set(True)
         try:
             answer: bytes = retrying(self._attempt, attempt)
-        except _PassingError as error:
+        except PassingError as error:
             self._away_until = time.monotonic() + _AWAY
             attempts = retrying.statistics.get("attempt_number", 1)
             raise UnavailableError(
@@ -154,7 +151,7 @@ class Database:
         client = self._client()
         left = call.deadline - time.monotonic()
         if left <= 0:  # this process was stopped, or waited for something else until now
-            raise _PassingError(f"no time is left to ask Supabase at {self._where}")
+            raise PassingError(f"no time is left to ask Supabase at {self._where}")
         wait = min(self._options.read_timeout, left)
         timeout = httpx.Timeout(wait, connect=min(self._options.connect_timeout, left))
         # Not client.rpc(): that would encode the arguments and parse the answer itself, which
@@ -188,7 +185,7 @@ class Database:
             call.away = False
             if code == _TOO_LATE:
                 call.distrust_clock()
-            raise _PassingError(
+            raise PassingError(
                 f"Supabase at {self._where} is busy or away: HTTP {response.status_code}"
                 + (f", {code}" if code else ""),
                 retry_after=_seconds(response.headers.get("retry-after")),
@@ -244,12 +241,12 @@ class Database:
 
         if isinstance(error, httpx.TimeoutException):
             what = "can't be reached" if isinstance(error, httpx.ConnectTimeout) else "is silent"
-            return _PassingError(f"Supabase at {self._where} {what}: {type(error).__name__}")
+            return PassingError(f"Supabase at {self._where} {what}: {type(error).__name__}")
         if isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
             return RefusedError(
                 f"the request to {self._where} can't be sent: {type(error).__name__}", status=0
             )
-        return _PassingError(
+        return PassingError(
             f"Supabase at {self._where} can't be reached: {error or type(error).__name__}; "
             "check the option url (or rest_url) and that the project is not paused"
         )
@@ -290,41 +287,6 @@ class _Call:
         if now is None:
             return self._arguments
         return b'{"p_deadline":%.3f,%b' % (now + wait, self._arguments[1:])
-
-
-class _PassingError(UnavailableError):
-    """An attempt failed for a reason that can pass."""
-
-    def __init__(self, text: str, *, retry_after: float = 0.0) -> None:
-        super().__init__(text)
-        self.retry_after = retry_after
-
-
-class _Pace:
-    """Waits with jitter, longer each time, at least as long as the server asked.
-
-    The last wait is cut so that the attempt after it has some time; an attempt with none would only
-    hide why the others failed.
-    """
-
-    _jitter = wait_random_exponential(multiplier=0.1, max=2.0)
-
-    def __init__(self, deadline: float, last_attempt: float) -> None:
-        self._latest = deadline - last_attempt
-
-    def stop(self, state: RetryCallState) -> bool:
-        """Return whether no attempt fits any more."""
-        return time.monotonic() + self._asked(state) >= self._latest
-
-    def wait(self, state: RetryCallState) -> float:
-        """Return the seconds to wait before the next attempt."""
-        wanted = max(self._jitter(state), self._asked(state))
-        return max(0.0, min(wanted, self._latest - time.monotonic()))
-
-    @staticmethod
-    def _asked(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        return getattr(error, "retry_after", 0.0)
 
 
 def _read(response: "httpx.Response") -> bytes:

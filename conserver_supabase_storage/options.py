@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -18,6 +17,7 @@ from pydantic import (
 )
 
 from .errors import ConfigurationError
+from .urls import database_of, mask_url, split
 
 # ${NAME} or ${NAME:-default}, as in a shell.
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -161,7 +161,7 @@ class Options(BaseModel):
     def _http_url(cls, value: str | None) -> str | None:
         if not value:
             return None
-        parts = _split(value)
+        parts = split(value)
         if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(parts.hostname or ""):
             msg = "must be an http:// or https:// URL with a host"
             raise ValueError(msg)
@@ -198,7 +198,7 @@ class Options(BaseModel):
         if isinstance(value, str) and not value.startswith(("redis://", "rediss://", "unix://")):
             msg = "must begin with redis://, rediss:// or unix:// (null for none)"
             raise ValueError(msg)
-        if isinstance(value, str) and "@" in value and "@" not in _split(value).netloc:
+        if isinstance(value, str) and "@" in value and "@" not in split(value).netloc:
             msg = "must have / # and ? in its password percent-encoded (%2F %23 %3F)"
             raise ValueError(msg)
         return value
@@ -220,7 +220,7 @@ class Options(BaseModel):
             return self
         conserver = os.environ.get("REDIS_URL")
         ours = self.redis_url.get_secret_value() if self.redis_url else None
-        if ours is None or conserver is None or _database(ours) != _database(conserver):
+        if ours is None or conserver is None or database_of(ours) != database_of(conserver):
             return self
         msg = (
             f"cache_prefix: must not be {CONSERVER_PREFIX!r} in the Redis of REDIS_URL: there the "
@@ -275,39 +275,8 @@ class Options(BaseModel):
     __str__ = __repr__
 
 
-def _database(url: str) -> tuple[str, int, str]:
-    """Return which Redis database a URL means, so that two ways to write it are the same."""
-    parts = _split(url)
-    if parts.scheme == "unix":
-        return parts.path, 0, parts.query
-    host = {"127.0.0.1": "localhost", "::1": "localhost"}.get(parts.hostname or "", parts.hostname)
-    return host or "localhost", parts.port or 6379, parts.path.strip("/") or "0"
-
-
-def _split(url: str) -> SplitResult:
-    """Split a URL; the error names no part of it, which may be a password."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  raises if it is none
-    except ValueError:
-        msg = "must be a URL, with a port from 0 to 65535 if any, and / # ? @ [ ] in a password "
-        raise ValueError(msg + "percent-encoded") from None
-    return parts
-
-
 def _masked(url: SecretStr | None) -> str | None:
     return mask_url(url.get_secret_value()) if url else None
-
-
-def mask_url(url: str) -> str:
-    """Return the URL with its password, and a password among its query, replaced by ``***``."""
-    # By hand, not by urlsplit: that takes a password with a bare / # or ? for something else.
-    scheme, separator, rest = url.partition("://")
-    login, at, host = rest.rpartition("@")
-    if at:
-        user, colon, _ = login.partition(":")
-        rest = f"{user}{colon and ':***'}@{host}"
-    return scheme + separator + re.sub(r"(?i)(password=)[^&]*", r"\1***", rest)
 
 
 class _UnsetError(Exception):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .options import mask_url
+from .urls import mask_url
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -30,16 +30,13 @@ def connect(url: str, timeout: float) -> "Redis":
             # after a timeout: that would cost a second one.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             retry_on_timeout=False,
-            socket_keepalive=True,
             health_check_interval=30,
         )
         pool = redis.connection_pool
         # The URL's query would win over arguments; these are ours to say.
-        pool.connection_kwargs |= {
-            "decode_responses": False,
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
-        }
+        pool.connection_kwargs |= {"decode_responses": False, "socket_timeout": timeout}
+        if not url.startswith("unix:"):
+            pool.connection_kwargs |= {"socket_connect_timeout": timeout, "socket_keepalive": True}
         pool.connection_class(**pool.connection_kwargs)  # connects nothing; refuses wrong settings
     except (ValueError, TypeError):
         msg = f"{mask_url(url)} is no URL that the Redis client takes"

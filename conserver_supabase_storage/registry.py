@@ -44,22 +44,26 @@ class Registry:
             if entry is None:
                 entry = self._entries[parsed] = _Entry(SupabaseStorage(parsed))
             entry.users += 1
-            self._close_stale(parsed)
+            stale = self._drop_stale(parsed)
+        for storage in stale:  # not under the lock: it may wait for a thread to end
+            storage.close()
         try:
             yield entry.storage
         finally:
             with self._lock:
                 entry.users -= 1
                 entry.used = time.monotonic()
-                if entry.dropped and not entry.users:
-                    entry.storage.close()
+                last = entry.dropped and not entry.users
+            if last:
+                entry.storage.close()
 
     def close(self) -> None:
         """Close all storages."""
         with self._lock:
-            for entry in self._entries.values():
-                entry.storage.close()
+            entries = list(self._entries.values())
             self._entries.clear()
+        for entry in entries:
+            entry.storage.close()
 
     def forget(self) -> None:
         """Start afresh in a forked child: the storages, and a lock held just now, are the parent's.
@@ -69,9 +73,13 @@ class Registry:
         self._lock = threading.Lock()
         self._entries = {}
 
-    def _close_stale(self, current: Options) -> None:
-        """Drop storages for the same database with other options, and those long unused."""
+    def _drop_stale(self, current: Options) -> list[SupabaseStorage]:
+        """Drop storages for the same database with other options, and those long unused.
+
+        Returns those that nobody uses; the others are closed by their last user.
+        """
         now = time.monotonic()
+        unused = []
         for options, entry in list(self._entries.items()):
             same_target = options != current and options.target == current.target
             idle = not entry.users and now - entry.used > _IDLE
@@ -79,7 +87,8 @@ class Registry:
                 del self._entries[options]
                 entry.dropped = True
                 if not entry.users:
-                    entry.storage.close()
+                    unused.append(entry.storage)
+        return unused
 
 
 registry = Registry()

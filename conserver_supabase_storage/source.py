@@ -7,8 +7,9 @@ from types import ModuleType
 from typing import Any
 
 from .errors import StorageError, UnavailableError, VconNotFoundError
-from .options import CONSERVER_PREFIX, Options, mask_url
+from .options import CONSERVER_PREFIX, Options
 from .redis_client import connect
+from .urls import mask_url
 
 
 def live_vcon(uuid: str, options: Options) -> dict[str, Any]:

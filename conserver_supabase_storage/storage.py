@@ -1,7 +1,5 @@
 """SupabaseStorage: what happens in which order."""
 
-import hashlib
-import json
 import os
 import time
 import weakref
@@ -13,11 +11,12 @@ from pydantic import SecretStr
 
 from .coherence import Change, CoherentCache
 from .database import Database
-from .document import Document, canonical_uuid, dumps, read, uuid_of
+from .document import Document, canonical_uuid, read, uuid_of
 from .entry import Entry
 from .errors import ConfigurationError, RefusedError, StorageError, UnavailableError
 from .flights import Flights
-from .freshness import TRUST, Freshness
+from .freshness import Freshness
+from .functions import NOTHING, Functions, stored
 from .options import Options
 from .query import Query
 from .redis_client import connect
@@ -51,9 +50,7 @@ class SupabaseStorage:
         self._freshness = Freshness()
         self._flights = Flights()
         self._stats = Stats()
-        self._careful = False
-        # An argument of every function; a tenant's name has only plain characters (Options).
-        self._tenant = f'"p_tenant":"{o.tenant}",' if o.tenant else ""
+        self._functions = Functions(o, self._database, self._freshness)
         redis = _redis("redis_url", o.redis_url, o)
         spool = redis
         if o.spool_url is not None and o.spool_url != o.redis_url:
@@ -131,7 +128,7 @@ class SupabaseStorage:
         """
         uuid = canonical_uuid(uuid)
         rows = self._flights.read(uuid, self._look, self._fetch, self._until())
-        return None if rows == _NOTHING else vcon_rows.from_stored(rows, parse_float)
+        return None if rows == NOTHING else vcon_rows.from_stored(rows, parse_float)
 
     def delete(self, uuid: str) -> bool:
         """Delete a vCon with all its parts.
@@ -151,9 +148,9 @@ class SupabaseStorage:
         until = self._until()
         with self._cache.change(uuid, until):
             outlook = self._spooling.outlook(uuid)
-            answer = self._delete(uuid, until, touch=outlook.touch)
+            answer = self._functions.delete(uuid, until, once=self._hurries, touch=outlook.touch)
             if not self._spooling.changed(uuid, outlook):
-                self._delete(uuid, until, touch=True)
+                self._functions.delete(uuid, until, touch=True)
         return bool(answer["deleted"]) or outlook.number is not None
 
     def search(self, query: Mapping[str, Any] | None = None) -> list[Document]:
@@ -170,11 +167,7 @@ class SupabaseStorage:
             UnavailableError: Supabase did not answer in time.
             RefusedError: Supabase refused it.
         """
-        arguments = f"{{{self._tenant}{Query.parse(query).arguments()[1:]}"
-        asked = time.monotonic()
-        answer = self._database.ask("vcon_storage_search_v1", arguments)
-        self._freshness.note(asked, answer)
-        return [vcon_rows.from_found(found) for found in answer["found"]]
+        return self._functions.search(Query.parse(query))
 
     def health(self) -> dict[str, Any]:
         """Ask Supabase and Redis whether they answer. Raises nothing.
@@ -186,7 +179,7 @@ class SupabaseStorage:
         """
         version = None
         try:
-            version = json.loads(self._database.call("vcon_storage_version_v1", "{}"))
+            version = self._functions.version()
             database = "ok"
         except StorageError as error:
             database = str(error)
@@ -270,60 +263,18 @@ class SupabaseStorage:
         *,
         touch: bool = False,
         not_after: float | None = None,
-    ) -> dict[str, Any]:
-        """Write a document to the database; `touch` and `not_after` as in the SQL."""
-        try:
-            return self._write_rows(document, change, until, touch, not_after)
-        except RefusedError as error:
-            if self._careful or (error.code or "")[:2] not in _DATA_ERRORS:
-                raise
-        # The tables are another program's, which checks more than we do. From now on we keep to it.
-        self._careful = True
-        return self._write_rows(document, change, until, touch, not_after)
-
-    def _write_rows(
-        self,
-        document: Document,
-        change: Change,
-        until: float,
-        touch: bool,
-        not_after: float | None,
-    ) -> dict[str, Any]:
-        rows = vcon_rows.to_rows(document, careful=self._careful)
-        arguments = dumps({f"p_{name}": value for name, value in rows.items()})
-        # Of the arguments, not of the document: a release that fills columns differently writes
-        # them anew.
-        digest = hashlib.sha256(arguments.encode()).hexdigest()
-        head = f'{{"p_uuid":"{uuid_of(document)}","p_digest":"{digest}",{self._tenant}'
-        if touch:
-            head += '"p_touch":true,'
-        if not_after is not None:
-            head += f'"p_not_after":{not_after!r},'
-        answer = self._change("vcon_storage_save_v1", head + arguments[1:], until)
-        if self._cache.is_on and not answer["left_out"]:
-            change.done(answer, dumps(vcon_rows.stored(rows)).encode())
-        return answer
-
-    def _delete(self, uuid: str, until: float, *, touch: bool) -> dict[str, Any]:
-        arguments = f'{{{self._tenant}"p_uuid":"{uuid}","p_touch":{"true" if touch else "false"}}}'
-        return self._change("vcon_storage_delete_v1", arguments, until)
-
-    def _change(self, function: str, arguments: str, until: float) -> dict[str, Any]:
-        """Call a function that changes a vCon."""
-        # Where there is a spool, an outage need not cost every save its whole timeout.
-        once = self.spool is not None and self._database.seems_away
-        answer = self._ask(function, arguments, until, once=once)
-        if answer.get("new_episode"):
-            time.sleep(TRUST)  # a tenant's vCon: that tenant's readers have to learn of it
-        return answer
-
-    def _ask(self, function: str, arguments: str, until: float, *, once: bool) -> dict[str, Any]:
-        asked = time.monotonic()
-        answer = self._database.ask(
-            function, arguments, until=until, once=once, clock=self._freshness.now
+    ) -> None:
+        """Write a document to the database, and tell the cache what came of it."""
+        saved = self._functions.save(
+            document, until, once=self._hurries, touch=touch, not_after=not_after
         )
-        self._freshness.note(asked, answer)
-        return answer
+        if self._cache.is_on and not saved.answer["left_out"]:
+            change.done(saved.answer, saved.stored())
+
+    @property
+    def _hurries(self) -> bool:
+        """Whether one attempt is enough: with a spool, an outage costs not every save its time."""
+        return self.spool is not None and self._database.seems_away
 
     def _replay(self, record: Record) -> None:
         """Save a spooled record, unless something newer was saved, and take it from the spool."""
@@ -344,14 +295,9 @@ class SupabaseStorage:
         """
         ticket = "" if entry else self._cache.ticket(uuid)
         record = self._spooling.find(uuid)
-        known = f',"p_known":{entry.revision}' if entry else ""
-        asked = time.monotonic()
         try:
-            answer = self._database.call(
-                "vcon_storage_get_v1",
-                f'{{{self._tenant}"p_uuid":"{uuid}"{known}}}',
-                until=until,
-                once=entry is not None,
+            state, rows = self._functions.get(
+                uuid, until, once=entry is not None, known=entry.revision if entry else None
             )
         except UnavailableError as error:
             if record is not None:
@@ -361,9 +307,6 @@ class SupabaseStorage:
             if error.away and self._freshness.vouches(entry, self._options.stale_if_error):
                 return entry.rows
             return self._fetch(uuid, None, until)  # it may only be slow, and others may be saving
-        header, _, rest = answer.partition(_ROWS)
-        state, rows = self._database.parse(header + b"}"), rest[:-1]
-        self._freshness.note(asked, state)
         if record is not None and (state["changed_at"] or 0) <= record.not_after:
             return _rows_of(record)
         if entry is None:
@@ -393,18 +336,9 @@ def _redis(name: str, url: SecretStr | None, options: Options) -> "Redis | None"
         raise ConfigurationError(f"{name}: {error}") from None
 
 
-# How json_build_object writes the member before the rows, which are the last one; taken as they
-# are, they need to be parsed only once.
-_ROWS = b', "rows" : '
-_NOTHING = b"null"
-
-# Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded.
-_DATA_ERRORS = frozenset({"22", "23", "54"})
-
-
 def _rows_of(record: Record) -> bytes:
     """Return a spooled document's rows, as the get function would."""
-    return dumps(vcon_rows.stored(vcon_rows.to_rows(read(record.document)))).encode()
+    return stored(vcon_rows.to_rows(read(record.document)))
 
 
 _storages: "weakref.WeakSet[SupabaseStorage]" = weakref.WeakSet()
