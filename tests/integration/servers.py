@@ -121,6 +121,8 @@ class RedisWithJson(_Listener):
         document = self._documents.get(words[0].decode()) if words else None
         if command == b"HELLO":
             return b"%%1\r\n+proto\r\n:%b\r\n" % words[0]
+        if command == b"PING":
+            return b"+PONG\r\n"
         if command == b"TYPE":
             return b"+ReJSON-RL\r\n" if document else b"+none\r\n"
         if command == b"JSON.GET" and document:
