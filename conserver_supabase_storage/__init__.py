@@ -54,7 +54,7 @@ default_options: dict[str, Any] = {
     "redis_timeout": 0.25,
     "cache_max_bytes": 5_000_000,
     "cache_compress_bytes": 0,
-    "stale_if_error": 0.0,
+    "stale_if_error": 300.0,
     "memory_bytes": 0,
     "tenant": None,
     "spool_url": None,

@@ -123,6 +123,11 @@ class Cache:
             count += 1
         return count
 
+    def uptime(self) -> float:
+        """Return the seconds since this Redis was started."""
+        found: dict[str, int] = self._redis.info("server")
+        return float(found["uptime_in_seconds"])
+
     def probe(self) -> None:
         """Raise unless Redis does what a change needs of it."""
         writer = token()

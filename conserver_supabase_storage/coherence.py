@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+# Redis tells its uptime in whole seconds.
+_UPTIME_ERROR = 1.0
+
 # How many answers in a row have to be slow for Redis to count as failing.
 _SLOW = 2
 
@@ -70,6 +73,7 @@ class CoherentCache:
         self._freshness = freshness
         self._span = options.total_timeout
         self._max_bytes = options.cache_max_bytes
+        self._stale_if_error = options.stale_if_error
         self._stats = stats
         self._database = database
         self._slow = 0
@@ -110,6 +114,18 @@ class CoherentCache:
             return None, entry
         self._stats.count("hit")
         return entry.rows, entry
+
+    def stands_in(self, entry: Entry) -> bool:
+        """Return whether an entry may be returned because the database can't be reached.
+
+        Not if Redis was started since the database last answered: while it was away, a writer may
+        have changed the vCon, and told only the database.
+        """
+        age = self._freshness.age(entry)
+        if age >= self._stale_if_error:
+            return False
+        uptime = self._ask(lambda cache: cache.uptime())
+        return uptime is not None and uptime > age + _UPTIME_ERROR
 
     def ticket(self, uuid: str) -> str:
         """Announce that the database will be asked. Returns '' where a fill has no chance."""

@@ -27,6 +27,10 @@ _PASSING = frozenset({429, 502, 503, 504, 520})
 # What vcon_storage_in_time_v1 raises. Whoever hears it was still waiting.
 _TOO_LATE = "PT504"
 
+# Of these, what a gateway, or PostgREST, says when there is nobody behind it. The others are busy,
+# perhaps with the changes of others.
+_AWAY_STATUSES = frozenset({502, 503, 520})
+
 # Seconds that Supabase is taken to be away after a call that found no answer.
 _AWAY = 5.0
 
@@ -182,7 +186,7 @@ class Database:
         if response.status_code in _PASSING:
             code = said.get("code")
             call.may_have_happened |= response.status_code != 429
-            call.away = False
+            call.away &= response.status_code in _AWAY_STATUSES
             if code == _TOO_LATE:
                 call.distrust_clock()
             raise PassingError(

@@ -48,7 +48,7 @@ class UnavailableError(StorageError):
 
     Attributes:
         may_have_happened: False if it is certain that nothing was changed.
-        away: whether no connection could be made at all.
+        away: whether no connection could be made at all, or an answer said that nobody is there.
     """
 
     def __init__(self, text: str, *, may_have_happened: bool = False, away: bool = False) -> None:

@@ -57,11 +57,11 @@ class Freshness:
         state = self._state
         return state if time.monotonic() - state.asked < TRUST else None
 
-    def vouches(self, entry: Entry, seconds: float) -> bool:
-        """Return whether the last state, not older than so many seconds, is for this entry."""
+    def age(self, entry: Entry) -> float:
+        """Return the seconds since the database vouched for entries such as this one."""
         state = self._state
-        fresh = time.monotonic() - state.asked < seconds
-        return fresh and not state.off and state.episode == entry.episode
+        current = not state.off and state.episode == entry.episode
+        return time.monotonic() - state.asked if current else float("inf")
 
     def now(self) -> float:
         """Return the database's time (seconds since 1970); before its first answer, this machine's.

@@ -70,7 +70,7 @@ class Options(BaseModel):
         cache_max_bytes: vCons whose rows are larger, in bytes, are not cached.
         cache_compress_bytes: entries above so many bytes are compressed; 0 for never.
         stale_if_error: seconds after Supabase's last answer in which cached vCons are still
-            returned while no connection to it can be made (as in RFC 5861); 0 for none.
+            returned while it can't be reached (as in RFC 5861); 0 for none.
         memory_bytes: bytes of cached vCons that are kept in the process as well; 0 for none.
         tenant: whose vCons these are: rows and keys are kept apart from other tenants'.
         spool_url: the Redis for saves that can't be made yet; None for `redis_url`.
@@ -96,7 +96,7 @@ class Options(BaseModel):
     cache_compress_bytes: Count = 0
     stale_if_error: Annotated[
         float, BeforeValidator(_no_bool), Field(ge=0, le=31_536_000, allow_inf_nan=False)
-    ] = 0.0
+    ] = 300.0
     memory_bytes: Count = 0
     tenant: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,100}$")
     spool_url: SecretStr | None = None

@@ -304,7 +304,7 @@ class SupabaseStorage:
                 return _rows_of(record)
             if entry is None:
                 raise
-            if error.away and self._freshness.vouches(entry, self._options.stale_if_error):
+            if error.away and self._cache.stands_in(entry):
                 return entry.rows
             return self._fetch(uuid, None, until)  # it may only be slow, and others may be saving
         if record is not None and (state["changed_at"] or 0) <= record.not_after:

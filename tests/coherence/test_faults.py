@@ -411,9 +411,9 @@ def test_a_process_killed_in_doubt(
 def test_what_is_cached_is_served_without_supabase_if_wanted(
     supabase: LocalSupabase, party: Parties
 ) -> None:
-    """For as long as the operator allows; by default only while it is surely current."""
-    reader, uuid = party(total_timeout=1.0, stale_if_error=60), new_uuid()
-    strict = party(total_timeout=1.0)
+    """For as long as the operator allows; with 0 only while it is surely current."""
+    reader, uuid = party(total_timeout=1.0), new_uuid()
+    strict = party(total_timeout=1.0, stale_if_error=0)
     reader.save(uuid, 1)
     strict.get(uuid)
     supabase.stop_service("postgrest")
