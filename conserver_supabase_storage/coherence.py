@@ -161,6 +161,9 @@ class CoherentCache:
         writer = token()
         sent = not self.breaker.is_open
         if not sent or not self._ask(lambda cache: cache.begin(uuid, writer)):
+            if self._cache is None:  # found out just now
+                yield change
+                return
             if sent:
                 self._unheard.append((uuid, writer))
             with self._doubted(until, change):
@@ -240,6 +243,12 @@ class CoherentCache:
             answer = call(self._cache)
         except RedisError as error:
             self._stats.count("error")
+            if "unknown command" in str(error).lower():
+                # No process that shares this Redis can have anything in it, so there is nothing
+                # to keep in step.
+                logger.warning("cache: this Redis runs no Lua scripts: going on without a cache")
+                self._cache = None
+                return None
             self.breaker.trip(error)
             return None
         self._watch_speed(time.monotonic() - began)

@@ -46,28 +46,49 @@ def works(options: dict[str, Any]) -> None:
         assert "secret" not in repr(storage)
 
 
-@pytest.fixture(scope="module")
-def socket_path() -> Iterator[Path]:
-    """A Redis of its own on a Unix socket, whose default user may do nothing."""
+@contextmanager
+def own_redis(*settings: str) -> Iterator[Path]:
+    """Start a Redis on a Unix socket; yields the socket's path."""
     # Not tmp_path: the name of a socket has at most about 100 characters.
     folder = Path(tempfile.mkdtemp())
     path = folder / "redis.sock"
     server = subprocess.Popen(
-        [binary(), "--port", "0", "--unixsocket", path, "--dir", folder, "--save", ""],
+        [binary(), "--port", "0", "--unixsocket", path, "--dir", folder, "--save", "", *settings],
         stdout=subprocess.DEVNULL,
     )
     try:
         eventually(path.exists, 10)
+        yield path
+    finally:
+        server.kill()
+        server.wait()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def socket_path() -> Iterator[Path]:
+    """A Redis of its own, whose default user may do nothing."""
+    with own_redis() as path:
         with closing(redis.Redis(unix_socket_path=str(path))) as client:
             command: Any = getattr(client, "execute_command")  # noqa: B009  it has no types
             rights = ["~supabase-storage:*", "+@all", "-@admin"]
             command("ACL", "SETUSER", "storage", "on", ">secret", *rights)
             command("ACL", "SETUSER", "default", "off")
         yield path
-    finally:
-        server.kill()
-        server.wait()
-        shutil.rmtree(folder)
+
+
+def test_a_redis_without_scripts_is_no_cache_and_costs_nothing(options: dict[str, Any]) -> None:
+    document: dict[str, Any] = {"uuid": new_uuid(), "parties": []}
+    off = ["--rename-command", "EVAL", "", "--rename-command", "EVALSHA", ""]
+    with (
+        own_redis(*off) as path,
+        SupabaseStorage(options | {"redis_url": f"unix://{path}"}) as storage,
+    ):
+        for _ in range(2):
+            storage.save(document)
+            assert storage.get(document["uuid"]) == document
+        assert storage.stats() == {"error": 1}
+        assert storage.health()["cache"] == "off"
 
 
 def test_a_unix_socket_and_a_user_with_few_rights(
