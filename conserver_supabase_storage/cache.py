@@ -3,18 +3,17 @@
 import re
 import secrets
 from decimal import Decimal
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from .document import dumps
 from .entry import HEADER_BYTES, Entry
 from .memory import Memory
 from .options import CONSERVER_PREFIX
+from .redis_client import script, text_of
 from .rows.vcon import from_stored
 
 if TYPE_CHECKING:
     from redis import Redis
-    from redis.commands.core import Script
 
 
 class Cache:
@@ -51,10 +50,10 @@ class Cache:
         self._memory = Memory(memory_bytes)
         self._shared = shared
         self._span = int(span * 1000)
-        self._begin = self._script("begin")
-        self._complete = self._script("complete")
-        self._miss = self._script("miss")
-        self._fill = self._script("fill")
+        self._begin = script(redis, "begin")
+        self._complete = script(redis, "complete")
+        self._miss = script(redis, "miss")
+        self._fill = script(redis, "fill")
 
     def read(self, uuid: str) -> Entry | None:
         """Return a vCon's entry, or None."""
@@ -90,7 +89,7 @@ class Cache:
             stale: an entry to throw away, if it is still there.
         """
         arguments: list[str | bytes | int] = [token(), stale.header if stale else b"", self._span]
-        return _text(self._miss(self._keys(uuid), arguments))
+        return text_of(self._miss(self._keys(uuid), arguments))
 
     def fill(self, uuid: str, ticket: str, entry: Entry) -> bool:
         """Keep what the database said after the miss; return whether it was accepted."""
@@ -116,7 +115,7 @@ class Cache:
         pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
         count = 0
         for key in self._redis.scan_iter(match=pattern, count=1000):
-            uuid = _text(key)[len(self._prefix) + 1 : -1]
+            uuid = text_of(key)[len(self._prefix) + 1 : -1]
             writer = token()  # as a change, so that no fill under way brings it back
             self.begin(uuid, writer)
             self.complete(uuid, writer, None)
@@ -151,15 +150,7 @@ class Cache:
         header = self._redis.getrange(key, 0, HEADER_BYTES - 1)
         return header if isinstance(header, bytes) else header.encode()
 
-    def _script(self, name: str) -> "Script":
-        source = resources.files(__package__).joinpath(f"lua/{name}.lua").read_text("utf-8")
-        return self._redis.register_script(source)
-
 
 def token() -> str:
     """Return a name that no other change or ticket has."""
     return secrets.token_hex(8)
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from .errors import ConfigurationError
+from .problems import problems
 from .urls import database_of, mask_url, split
 
 # ${NAME} or ${NAME:-default}, as in a shell.
@@ -126,34 +127,34 @@ class Options(BaseModel):
                 f"options: must be a mapping of names to values, not {type(options).__name__}"
             )
         given: dict[str, Any] = {}
-        problems: list[str] = []
+        wrong: list[str] = []
         for name, value in (options or {}).items():
             try:
                 given[name] = _substitute(value)
             except _UnsetError as unset:
-                problems.append(f"{name}: {unset}")
-        broken = {problem.partition(":")[0] for problem in problems}
+                wrong.append(f"{name}: {unset}")
+        broken = {problem.partition(":")[0] for problem in wrong}
         if keys := [given.pop(name) for name in _KEY_NAMES if name in given]:
             # The strongest that says something: `key: ${A:-}` beside `anon_key: ...` is fine.
             given["key"] = next((key for key in keys if not _is_missing(key)), keys[0])
         _fill_from_environment(given, broken)
         if not given.get("url") and not given.get("rest_url") and not broken & {"url", "rest_url"}:
-            problems.append(
+            wrong.append(
                 "url: is missing; give the Supabase project's URL or set SUPABASE_URL "
                 "(or rest_url for PostgREST without Supabase's gateway)"
             )
         if _is_missing(given.get("key")) and not broken & set(_KEY_NAMES):
-            problems.append(
+            wrong.append(
                 "key: is missing; give the service_role key or set SUPABASE_SERVICE_ROLE_KEY"
             )
         found = None
         try:
             found = cls.model_validate(given)
         except ValidationError as error:
-            problems += _explain(error)
+            wrong += _explain(error)
         # Outside of the except: pydantic's own text, as a context, repeats values, keys among them.
-        if found is None or problems:
-            raise ConfigurationError("; ".join(problems))
+        if found is None or wrong:
+            raise ConfigurationError("; ".join(wrong))
         return found
 
     @field_validator("url", "rest_url")
@@ -322,17 +323,9 @@ def _substitute(value: object) -> object:
 
 
 def _explain(error: ValidationError) -> list[str]:
-    """Say what is wrong with which options, without repeating their values."""
     known = ", ".join(sorted({*(f.alias or n for n, f in Options.model_fields.items())}))
-    texts = []
-    for detail in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in detail["loc"]) or ""
-        text = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        if detail["type"] == "extra_forbidden":
-            text = f"is no option of this storage; known are: {known}"
-        elif detail["type"] == "string_pattern_mismatch" and name == "schema":
-            text = "must be the plain name of a Postgres schema"
-        elif detail["type"] == "string_pattern_mismatch":
-            text = "must be 1 to 100 of the characters A-Z a-z 0-9 _ . -"
-        texts.append(f"{name}: {text}" if name else text)
-    return texts
+    patterns = {
+        "schema": "must be the plain name of a Postgres schema",
+        "tenant": "must be 1 to 100 of the characters A-Z a-z 0-9 _ . -",
+    }
+    return problems(error, f"is no option of this storage; known are: {known}", patterns)

@@ -15,6 +15,7 @@ from pydantic import (
 
 from .document import dumps
 from .errors import InvalidQueryError
+from .problems import problems
 
 
 def _moment(value: object, *, end: bool) -> object:
@@ -86,7 +87,8 @@ class Query(BaseModel):
         try:
             return cls.model_validate(dict(query or {}))
         except ValidationError as error:
-            raise InvalidQueryError(_explain(error)) from None
+            known = f"is no field of a query; known are: {', '.join(cls.model_fields)}"
+            raise InvalidQueryError("; ".join(problems(error, known))) from None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -105,14 +107,3 @@ class Query(BaseModel):
                 "p_limit": self.limit,
             }
         )
-
-
-def _explain(error: ValidationError) -> str:
-    texts = []
-    for detail in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in detail["loc"])
-        text = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        if detail["type"] == "extra_forbidden":
-            text = f"is no field of a query; known are: {', '.join(Query.model_fields)}"
-        texts.append(f"{name}: {text}" if name else text)
-    return "; ".join(texts)

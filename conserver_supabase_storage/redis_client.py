@@ -1,11 +1,13 @@
 """How we connect to a Redis: with short timeouts, and safe in threads and over fork."""
 
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from .urls import mask_url
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.commands.core import Script
 
 
 def connect(url: str, timeout: float) -> "Redis":
@@ -42,3 +44,14 @@ def connect(url: str, timeout: float) -> "Redis":
         msg = f"{mask_url(url)} is no URL that the Redis client takes"
         raise ValueError(msg) from None
     return redis
+
+
+def script(redis: "Redis", name: str) -> "Script":
+    """Return one of the scripts of ``lua/``, ready to be called."""
+    source = resources.files(__package__).joinpath(f"lua/{name}.lua").read_text("utf-8")
+    return redis.register_script(source)
+
+
+def text_of(reply: object) -> str:
+    """Return a reply that is text, whether the client decodes replies or not."""
+    return reply.decode() if isinstance(reply, bytes) else str(reply)

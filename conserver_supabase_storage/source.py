@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import StorageError, UnavailableError, VconNotFoundError
 from .options import CONSERVER_PREFIX, Options
-from .redis_client import connect
+from .redis_client import connect, text_of
 from .urls import mask_url
 
 
@@ -82,7 +82,7 @@ def _read(url: str, uuid: str, timeout: float) -> dict[str, Any] | None:
     with connect(url, max(timeout, 2.0)) as redis:
         # Asked first: JSON.GET on a string key, and GET on a JSON key, fail in ways that differ
         # between servers.
-        kind = _text(redis.type(key))
+        kind = text_of(redis.type(key))
         if kind == "none":
             return None
         if kind == "string":
@@ -100,10 +100,6 @@ def _read(url: str, uuid: str, timeout: float) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise StorageError(f"the key {key} holds no JSON object")
     return found
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _module(name: str) -> ModuleType | None:

@@ -7,12 +7,12 @@ save took place, so that its replay never undoes what was saved or deleted later
 import json
 import time
 from collections.abc import Iterator
-from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
+
+from .redis_client import script, text_of
 
 if TYPE_CHECKING:
     from redis import Redis
-    from redis.commands.core import Script
 
 
 class Record(NamedTuple):
@@ -72,10 +72,10 @@ class Spool:
         )
         self._max_count = max_count
         self._max_bytes = max_bytes
-        self._put = self._script("spool_put")
-        self._take = self._script("spool_take")
-        self._fail = self._script("spool_fail")
-        self._own = self._script("spool_lock")
+        self._put = script(redis, "spool_put")
+        self._take = script(redis, "spool_take")
+        self._fail = script(redis, "spool_fail")
+        self._own = script(redis, "spool_lock")
 
     def put(
         self, uuid: str, document: str, not_after: float, *, replace: bool = True
@@ -92,7 +92,7 @@ class Spool:
             None, or what is full: ``count`` or ``bytes``.
         """
         header = json.dumps({"uuid": uuid, "not_after": not_after, "at": time.time()})
-        said = _text(
+        said = text_of(
             self._put(
                 [self._records, self._queue, self._bytes, self._last],
                 [
@@ -141,7 +141,7 @@ class Spool:
     def next(self) -> Record | None:
         """Return the record whose turn it is, or None."""
         while first := self._redis.zrange(self._queue, 0, 0, withscores=True):
-            uuid, number = _text(first[0][0]), int(first[0][1])
+            uuid, number = text_of(first[0][0]), int(first[0][1])
             if (record := self.read(uuid)) is not None:
                 return record
             self.remove(uuid, number)  # its record was evicted or deleted by hand
@@ -150,13 +150,13 @@ class Spool:
     def waiting(self) -> Iterator[Record]:
         """Yield the records in their order."""
         for uuid in self._redis.zrange(self._queue, 0, -1):
-            if (record := self.read(_text(uuid))) is not None:
+            if (record := self.read(text_of(uuid))) is not None:
                 yield record
 
     def failures(self) -> Iterator[Record]:
         """Yield the records that failed for good."""
         for uuid in self._redis.hkeys(self._failed):
-            if (record := self.failure(_text(uuid))) is not None:
+            if (record := self.failure(text_of(uuid))) is not None:
                 yield record
 
     def failure(self, uuid: str) -> Record | None:
@@ -184,11 +184,3 @@ class Spool:
     def _taken(self, uuid: str, number: int, failed: bytes) -> bool:
         keys = [self._records, self._queue, self._bytes, self._failed]
         return bool(self._take(keys, [uuid, number, failed]))
-
-    def _script(self, name: str) -> "Script":
-        source = resources.files(__package__).joinpath(f"lua/{name}.lua").read_text("utf-8")
-        return self._redis.register_script(source)
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -127,7 +127,7 @@ class SupabaseStorage:
             RefusedError: Supabase refused it.
         """
         uuid = canonical_uuid(uuid)
-        rows = self._flights.read(uuid, self._look, self._fetch, self._until())
+        rows = self._flights.read(uuid, self._cache.look, self._fetch, self._until())
         return None if rows == NOTHING else vcon_rows.from_stored(rows, parse_float)
 
     def delete(self, uuid: str) -> bool:
@@ -283,9 +283,6 @@ class SupabaseStorage:
             self._write(read(record.document), change, until, not_after=record.not_after)
             if self.spool:
                 self.spool.remove(record.uuid, record.number)
-
-    def _look(self, uuid: str) -> tuple[bytes | None, Entry | None]:
-        return self._cache.look(uuid)
 
     def _fetch(self, uuid: str, entry: Entry | None, until: float) -> bytes:
         """Ask the database for a vCon's rows, and bring them to the cache.

@@ -19,7 +19,8 @@ from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.local.ports import free_port
 from conserver_supabase_storage.local.redis_server import binary
 
-from .support import HISTORY, Database, Json, Opener, eventually, new_uuid
+from .outage import HISTORY
+from .support import Database, Json, Opener, eventually, new_uuid
 
 
 @pytest.fixture(autouse=True)

@@ -156,25 +156,6 @@ class Database:
             self._connection.execute("DROP FUNCTION for_one() CASCADE")
 
 
-HISTORY = """
-CREATE TABLE vcon_history (
-  id bigserial PRIMARY KEY, uuid uuid NOT NULL, version int, revision bigint);
-CREATE FUNCTION note_history() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-  SET search_path = public AS $$
-BEGIN
-  IF TG_OP = 'DELETE' THEN
-    INSERT INTO vcon_history (uuid) VALUES (OLD.uuid);
-  ELSIF TG_OP = 'INSERT' OR NEW.revision IS DISTINCT FROM OLD.revision THEN
-    INSERT INTO vcon_history (uuid, version, revision)
-      VALUES (NEW.uuid, (NEW.as_written ->> 'version')::int, NEW.revision);
-  END IF;
-  RETURN NULL;
-END $$;
-CREATE TRIGGER note_history AFTER INSERT OR UPDATE OR DELETE ON vcons
-  FOR EACH ROW EXECUTE FUNCTION note_history();
-"""
-
-
 class Process:
     """Python in another process, with `options` at hand, that can be killed in the middle."""
 
