@@ -142,9 +142,9 @@ class Cache:
         keys = [key, f"{key}:gate"]
         return [*keys, CONSERVER_PREFIX + uuid] if self._shared else keys
 
-    def _plain(self, entry: Entry | None) -> str:
+    def _plain(self, entry: Entry | None) -> bytes:
         """Return the vCon itself where it is shared."""
-        return dumps(from_stored(entry.rows, Decimal)) if entry and self._shared else ""
+        return dumps(from_stored(entry.rows, Decimal)) if entry and self._shared else b""
 
     def _header(self, key: str) -> bytes:
         header = self._redis.getrange(key, 0, HEADER_BYTES - 1)

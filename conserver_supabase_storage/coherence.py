@@ -286,7 +286,7 @@ class CoherentCache:
 
     def _tell(self, writer: str, seconds: float, until: float | None) -> None:
         asked = time.monotonic()
-        arguments = dumps({"p_writer": writer, "p_seconds": seconds})
+        arguments = {"p_writer": dumps(writer), "p_seconds": dumps(seconds)}
         answer = self._database.ask(
             "vcon_storage_doubt_v1", arguments, until=until, clock=self._freshness.now
         )

@@ -1,24 +1,25 @@
 """The one place that talks to PostgREST: it calls a function, tries again, and maps errors."""
 
 import json
-import logging
 import os
 import re
 import time
-from collections.abc import Callable
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tenacity import Retrying, retry_if_exception_type
 
+from .document import loads
 from .errors import RefusedError, StorageError, UnavailableError
 from .options import Options
 from .refusals import refusal
 from .retries import Pace, PassingError
 
 if TYPE_CHECKING:
-    import httpx
-    from supabase import Client
+    import httpcore
+
+type Arguments = Mapping[str, bytes]
 
 # Statuses that a moment's wait can mend. 503 is also PostgREST while it has no database
 # connection or no schema cache, 520 is Supabase's edge when the origin gave no answer.
@@ -40,6 +41,12 @@ _ERROR_BYTES = 20_000
 # Connections kept open between calls: as many as threads that save at the same time, say.
 _POOL = 32
 
+# Larger arguments are sent in pieces, so that no copy of them is made on the way.
+_PIECE = 1 << 20
+
+# zlib's manual, inflateInit2: a gzip stream with the largest window.
+_GZIP = 31
+
 
 class Database:
     """Calls the functions of ``sql/`` through PostgREST.
@@ -51,7 +58,7 @@ class Database:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._where = options.rest_url or options.url or ""
-        self._clients: dict[int, Client] = {}
+        self._connections: dict[int, _Connection] = {}
         self._away_until = float("-inf")
 
     @property
@@ -62,7 +69,7 @@ class Database:
     def call(
         self,
         function: str,
-        arguments: str,
+        arguments: Arguments,
         *,
         until: float | None = None,
         once: bool = False,
@@ -72,7 +79,7 @@ class Database:
 
         Args:
             function: its name.
-            arguments: a JSON object, by name.
+            arguments: each as JSON text, by its name.
             until: when time is up (time.monotonic()); default: `total_timeout` seconds from now.
             once: whether to leave it at one attempt.
             clock: the database's time (seconds since 1970), as far as known. With it, each attempt
@@ -88,7 +95,7 @@ class Database:
         """
         began = time.monotonic()
         deadline = began + self._options.total_timeout if until is None else until
-        attempt = _Call(function, arguments.encode(), deadline, clock)
+        attempt = _Call(function, arguments, deadline, clock)
         pace = Pace(began, deadline)
         retrying = Retrying(
             retry=retry_if_exception_type(PassingError),
@@ -96,7 +103,6 @@ class Database:
             stop=lambda state: once or pace.stop(state),
             reraise=True,
         )
-        token = _ours.set(True)
         try:
             answer: bytes = retrying(self._attempt, attempt)
         except PassingError as error:
@@ -107,15 +113,13 @@ class Database:
                 may_have_happened=attempt.may_have_happened,
                 away=attempt.away,
             ) from error.__cause__
-        finally:
-            _ours.reset(token)
         self._away_until = float("-inf")
         return answer
 
     def ask(
         self,
         function: str,
-        arguments: str,
+        arguments: Arguments,
         *,
         until: float | None = None,
         once: bool = False,
@@ -131,7 +135,7 @@ class Database:
             RefusedError: it is none of theirs.
         """
         try:
-            parsed = json.loads(answer)
+            parsed = loads(answer)
         except ValueError:
             parsed = None
         if isinstance(parsed, dict) and "episode" in parsed:
@@ -140,113 +144,119 @@ class Database:
 
     def close(self) -> None:
         """Close this process' connections. A later call opens new ones."""
-        if client := self._clients.pop(os.getpid(), None):
-            client.postgrest.session.close()
+        if connection := self._connections.pop(os.getpid(), None):
+            connection.pool.close()
 
     def forget(self) -> None:
         """Drop the parent's connections in a forked child, without a word to the server."""
-        self._clients = {}
+        self._connections = {}
 
     def _attempt(self, call: "_Call") -> bytes:
-        import httpx  # noqa: PLC0415  costs more than the rest of the package
+        import httpcore  # noqa: PLC0415  costs more than the rest of the package
 
         from .deadline import deadline  # noqa: PLC0415
 
-        client = self._client()
+        connection = self._connection()
         left = call.deadline - time.monotonic()
         if left <= 0:  # this process was stopped, or waited for something else until now
             raise PassingError(f"no time is left to ask Supabase at {self._where}")
         wait = min(self._options.read_timeout, left)
-        timeout = httpx.Timeout(wait, connect=min(self._options.connect_timeout, left))
+        timeout = dict.fromkeys(("read", "write", "pool"), wait)
+        timeout["connect"] = min(self._options.connect_timeout, left)
         # Not client.rpc(): that would encode the arguments and parse the answer itself, which
-        # costs numbers their digits, and it has no timeout per call.
-        rest = client.postgrest
+        # costs numbers their digits, and it has no timeout per call. And not httpx: what that does
+        # on top (cookies, redirects, authentication) takes longer than all the rest.
+        request = call.request(connection, wait)
+        request.extensions = {"timeout": timeout}
         token = deadline.set(time.monotonic() + wait)
         try:
-            with rest.session.stream(
-                "POST",
-                str(rest.base_url.joinpath("rpc", call.function)),
-                content=call.content(wait),
-                headers={**rest.headers, "Content-Type": "application/json"},
-                timeout=timeout,
-            ) as response:
+            response = connection.pool.handle_request(request)
+            try:
                 body = _read(response)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            finally:
+                response.close()
+        except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.PoolTimeout) as error:
             raise self._transport_error(error) from error
-        except httpx.TransportError as error:
+        except (
+            httpcore.TimeoutException,
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+            httpcore.UnsupportedProtocol,
+        ) as error:
             call.may_have_happened = True
             call.away = False
             raise self._transport_error(error) from error
         finally:
             deadline.reset(token)
-        kind = response.headers.get("content-type", "")
-        if response.is_success and kind.startswith("application/json") and body:
+        headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+        if headers.get(b"content-encoding") == "gzip":
+            body = zlib.decompressobj(_GZIP).decompress(body)
+        kind = headers.get(b"content-type", "")
+        if 200 <= response.status < 300 and kind.startswith("application/json") and body:
             return body
         said = _said(body)
-        if response.status_code in _PASSING:
+        if response.status in _PASSING:
             code = said.get("code")
-            call.may_have_happened |= response.status_code != 429
-            call.away &= response.status_code in _AWAY_STATUSES
+            call.may_have_happened |= response.status != 429
+            call.away &= response.status in _AWAY_STATUSES
             if code == _TOO_LATE:
                 call.distrust_clock()
             raise PassingError(
-                f"Supabase at {self._where} is busy or away: HTTP {response.status_code}"
+                f"Supabase at {self._where} is busy or away: HTTP {response.status}"
                 + (f", {code}" if code else ""),
-                retry_after=_seconds(response.headers.get("retry-after")),
+                retry_after=_seconds(headers.get(b"retry-after")),
             )
         raise refusal(
             said,
-            status=response.status_code,
+            status=response.status,
             where=self._where,
             schema=self._options.schema_,
             function=call.function,
-            location=response.headers.get("location"),
+            location=headers.get(b"location"),
         )
 
-    def _client(self) -> "Client":
-        """Return this process' client; dict.setdefault makes threads that race agree on one."""
+    def _connection(self) -> "_Connection":
+        """Return this process'; dict.setdefault makes threads that race agree on one."""
         pid = os.getpid()
-        if (client := self._clients.get(pid)) is None:
-            client = self._clients.setdefault(pid, self._connect())
-        return client
+        if (connection := self._connections.get(pid)) is None:
+            connection = self._connections.setdefault(pid, self._connect())
+        return connection
 
-    def _connect(self) -> "Client":
+    def _connect(self) -> "_Connection":
         # Imported here: it takes most of a second, and a process that only loads a config, or is
         # about to fork, should not pay for it.
         import httpx  # noqa: PLC0415
         from supabase import ClientOptions, create_client  # noqa: PLC0415
         from yarl import URL  # noqa: PLC0415
 
-        from .deadline import transport  # noqa: PLC0415
+        from .deadline import pool  # noqa: PLC0415
 
-        key = self._options.key.get_secret_value()
-        logging.getLogger("httpx").addFilter(_quiet)  # once, however often it is added
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=_POOL)
-        http = httpx.Client(
-            transport=transport(limits=limits),
-            headers={"Accept-Encoding": "gzip, deflate"},
-        )
         client = create_client(
             self._options.url or self._options.rest_url or "",
-            key,
+            self._options.key.get_secret_value(),
             ClientOptions(
                 schema=self._options.schema_,
-                httpx_client=http,
+                httpx_client=httpx.Client(),
                 auto_refresh_token=False,
                 persist_session=False,
             ),
         )
         if self._options.rest_url:
             client.rest_url = URL(self._options.rest_url)
-        return client
+        rest = client.postgrest
+        url = rest.base_url
+        headers = {"Host": url.authority, "Accept": "application/json", "Accept-Encoding": "gzip"}
+        headers |= {**rest.headers, "Content-Type": "application/json"}
+        packed = [(name.encode(), value.encode()) for name, value in headers.items()]
+        return _Connection(pool(_POOL), str(url).rstrip("/"), packed, {})
 
-    def _transport_error(self, error: "httpx.TransportError") -> StorageError:
-        import httpx  # noqa: PLC0415
+    def _transport_error(self, error: Exception) -> StorageError:
+        import httpcore  # noqa: PLC0415
 
-        if isinstance(error, httpx.TimeoutException):
-            what = "can't be reached" if isinstance(error, httpx.ConnectTimeout) else "is silent"
+        if isinstance(error, httpcore.TimeoutException):
+            what = "can't be reached" if isinstance(error, httpcore.ConnectTimeout) else "is silent"
             return PassingError(f"Supabase at {self._where} {what}: {type(error).__name__}")
-        if isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
+        if isinstance(error, (httpcore.UnsupportedProtocol, httpcore.LocalProtocolError)):
             return RefusedError(
                 f"the request to {self._where} can't be sent: {type(error).__name__}", status=0
             )
@@ -256,12 +266,31 @@ class Database:
         )
 
 
-# httpx logs a line per request at INFO. Those of our requests are for debugging.
-_ours: ContextVar[bool] = ContextVar("ours", default=False)
+class _Connection(NamedTuple):
+    """What requests of a process need, as the supabase client made it.
 
+    Attributes:
+        pool: keeps connections open, and holds requests to their deadline.
+        url: PostgREST's.
+        headers: of every request.
+        urls: those of functions with arguments of certain names.
+    """
 
-def _quiet(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.INFO or not _ours.get()
+    pool: "httpcore.ConnectionPool"
+    url: str
+    headers: list[tuple[bytes, bytes]]
+    urls: dict[tuple[str, ...], "httpcore.URL"]
+
+    def url_of(self, function: str, arguments: Arguments) -> "httpcore.URL":
+        """Return where a function is called with these arguments."""
+        import httpcore  # noqa: PLC0415
+
+        key = (function, *arguments)
+        if key not in self.urls:
+            # With its columns named, PostgREST passes a body on to Postgres without parsing it.
+            columns = f"?columns={','.join(arguments)}" if arguments else ""
+            self.urls[key] = httpcore.URL(f"{self.url}/rpc/{function}{columns}")
+        return self.urls[key]
 
 
 class _Call:
@@ -270,7 +299,7 @@ class _Call:
     def __init__(
         self,
         function: str,
-        arguments: bytes,
+        arguments: Arguments,
         deadline: float,
         clock: Callable[[], float] | None,
     ) -> None:
@@ -285,22 +314,41 @@ class _Call:
         """Name no deadline any more: what we know of the database's clock is wrong."""
         self._clock = None
 
-    def content(self, wait: float) -> bytes:
-        """Return the arguments for an attempt that is given up after so many seconds."""
+    def request(self, connection: _Connection, wait: float) -> "httpcore.Request":
+        """Return the request for an attempt that is given up after so many seconds."""
+        import httpcore  # noqa: PLC0415
+
         now = self._clock() if self._clock else None
-        if now is None:
-            return self._arguments
-        return b'{"p_deadline":%.3f,%b' % (now + wait, self._arguments[1:])
+        arguments = dict(self._arguments)
+        if now is not None:
+            arguments["p_deadline"] = b"%.3f" % (now + wait)
+        pieces: list[bytes] = []
+        for name, value in arguments.items():
+            pieces += [b'%b"%b":' % (b"," if pieces else b"{", name.encode()), value]
+        pieces += [b"}" if pieces else b"{}"]
+        size = sum(map(len, pieces))
+        return httpcore.Request(
+            "POST",
+            connection.url_of(self.function, arguments),
+            headers=[*connection.headers, (b"Content-Length", b"%d" % size)],
+            content=b"".join(pieces) if size <= _PIECE else _cut(pieces),
+        )
 
 
-def _read(response: "httpx.Response") -> bytes:
+def _cut(pieces: list[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        for start in range(0, len(piece), _PIECE):
+            yield piece[start : start + _PIECE]
+
+
+def _read(response: "httpcore.Response") -> bytes:
     """Read the body; of an error only as much as an error of PostgREST has."""
     chunks = []
     size = 0
-    for chunk in response.iter_bytes():
+    for chunk in response.iter_stream():
         chunks.append(chunk)
         size += len(chunk)
-        if not response.is_success and size > _ERROR_BYTES:
+        if response.status >= 300 and size > _ERROR_BYTES:
             break
     return b"".join(chunks)
 

@@ -17,13 +17,15 @@ import httpx
 deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 
-def transport(**settings: Any) -> httpx.HTTPTransport:
-    """Return httpx' transport with these settings, on a network that heeds the deadline."""
-    made = httpx.HTTPTransport(**settings)
-    # httpx has no parameter for it; httpcore's pool has, and keeps it under this name.
-    pool = made._pool
-    pool._network_backend = _Backend(pool._network_backend)
-    return made
+def pool(keep: int) -> httpcore.ConnectionPool:
+    """Return connections, of which so many stay open, on a network that heeds the deadline."""
+    return httpcore.ConnectionPool(
+        ssl_context=httpx.create_ssl_context(),
+        max_connections=None,
+        max_keepalive_connections=keep,
+        keepalive_expiry=httpx.Limits().keepalive_expiry,
+        network_backend=_Backend(httpcore.SyncBackend()),
+    )
 
 
 def _left(timeout: float | None, error: type[Exception]) -> float:

@@ -6,11 +6,13 @@ pass is refused with the path of the member that is to blame.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from math import isfinite
 from typing import Any
 
+import orjson
 import simplejson
 
 from .errors import InvalidVconError
@@ -105,15 +107,64 @@ def canonical_uuid(value: object, path: str = "uuid") -> str:
     return text.lower()
 
 
-def dumps(value: object) -> str:
-    """Write a checked value as JSON text, without escaping non-ASCII and with all digits."""
+def dumps(value: object) -> bytes:
+    """Write a checked value as JSON text in UTF-8, with all digits, without escapes."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return orjson.dumps(value)
+    except TypeError:
+        pass  # an integer beyond 64 bits, a Decimal, or hundreds of levels
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except TypeError:
         # Only a Decimal can get here; the standard library has no way to write its digits.
-        return simplejson.dumps(
+        text = simplejson.dumps(
             value, ensure_ascii=False, allow_nan=False, use_decimal=True, separators=(",", ":")
         )
+    return text.encode()
+
+
+def parser(
+    text: bytes, parse_float: Callable[[str], Any] | None = None
+) -> Callable[[bytes | str], Any]:
+    """Return the fastest parser that keeps every number of a text, and of JSON texts within it.
+
+    Args:
+        text: JSON text.
+        parse_float: how to read decimals, as in `json.loads`; None for floats.
+    """
+    # orjson reads an integer beyond 64 bits, which has 19 digits at the least, as a float.
+    if parse_float is None and not _has_long_number(text):
+        return _quickly
+    return partial(json.loads, parse_float=parse_float)
+
+
+def loads(text: bytes) -> Any:
+    """Parse JSON text; integers of any size stay exact.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    return parser(text)(text)
+
+
+def _quickly(text: bytes | str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)  # which goes deeper, or says so as well
+
+
+# Digits become zeros, all else spaces: a long number is then found by a search for zeros.
+_DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
+_LONG_NUMBER = b"0" * 19
+_STEP = 1 << 20
+
+
+def _has_long_number(text: bytes) -> bool:
+    return any(
+        _LONG_NUMBER in text[start : start + _STEP + len(_LONG_NUMBER)].translate(_DIGITS)
+        for start in range(0, len(text), _STEP)
+    )
 
 
 def _parse(text: str | bytes | bytearray) -> object:

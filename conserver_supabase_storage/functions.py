@@ -1,16 +1,17 @@
 """The functions of ``sql/``, as the storage calls them: arguments made, answers taken apart."""
 
 import hashlib
-import json
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .database import Database
-from .document import Document, dumps, uuid_of
+from .document import PARTS, Document, dumps, loads, parser, uuid_of
 from .errors import RefusedError
 from .freshness import TRUST, Freshness
 from .options import Options
 from .query import Query
+from .refusals import refusal
 from .rows import vcon as vcon_rows
 
 # Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded.
@@ -24,11 +25,25 @@ _ROWS = b', "rows" : '
 NOTHING = b"null"
 
 
-class Saved(NamedTuple):
-    """What a save led to: the answer (revision, left_out, the cache's state), and the new rows."""
+class Prepared(NamedTuple):
+    """A vCon as it is sent.
 
-    answer: dict[str, Any]
+    Attributes:
+        uuid: the vCon's.
+        head: of ``p_vcons``: JSON text of an object that is not closed.
+        parts: its rows of each table that it has any in, as JSON text.
+        rows: the same, as `rows.vcon.to_rows` returns them.
+    """
+
+    uuid: str
+    head: bytes
+    parts: dict[str, bytes]
     rows: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """How many bytes are sent."""
+        return len(self.head) + sum(map(len, self.parts.values()))
 
     def stored(self) -> bytes:
         """Return the rows as `Functions.get` would, as JSON text."""
@@ -43,7 +58,39 @@ class Functions:
         self._freshness = freshness
         self._careful = False
         # An argument of every function; a tenant's name has only plain characters (Options).
-        self._tenant = f'"p_tenant":"{options.tenant}",' if options.tenant else ""
+        self._tenant = {"p_tenant": dumps(options.tenant)} if options.tenant else {}
+
+    def prepare(
+        self, document: Document, *, touch: bool = False, not_after: float | None = None
+    ) -> Prepared:
+        """Turn a checked document into what is sent.
+
+        Args:
+            document: from `document.read`.
+            touch: whether it counts as a change even where nothing differs.
+            not_after: when the save was made, if it was spooled.
+        """
+        uuid = uuid_of(document)
+        rows = vcon_rows.to_rows(document, uuid, careful=self._careful)
+        parts = {table: dumps(rows[table]) for table in PARTS if rows[table]}
+        header = dumps(rows["vcon"])
+        # Of the rows, not of the document: a release that fills columns differently writes them
+        # anew.
+        digest = hashlib.sha256(header)
+        for part in parts.values():
+            digest.update(part)
+        head = b'{"uuid":"%b","digest":"%b","row":%b' % (
+            uuid.encode(),
+            digest.hexdigest().encode(),
+            header,
+        )
+        for table in PARTS:
+            head += b',"%b":%d' % (table.encode(), len(rows[table]))
+        if touch:
+            head += b',"touch":true'
+        if not_after is not None:
+            head += b',"not_after":%b' % dumps(not_after)
+        return Prepared(uuid, head, parts, rows)
 
     def save(
         self,
@@ -53,30 +100,63 @@ class Functions:
         once: bool = False,
         touch: bool = False,
         not_after: float | None = None,
-    ) -> Saved:
-        """Write a checked document; `touch` and `not_after` as in the SQL.
+    ) -> tuple[dict[str, Any], Prepared]:
+        """Write a checked document; `touch` and `not_after` as in `prepare`.
 
         Args:
             document: from `document.read`.
             until: when to give up (time.monotonic()).
             once: whether to leave it at one attempt.
-            touch: whether it counts as a change even where nothing differs.
-            not_after: when the save was made, if it was spooled.
+            touch: as in `prepare`.
+            not_after: as in `prepare`.
+
+        Returns:
+            The answer (revision, left_out, the cache's state), and what was written.
         """
+        prepared = self.prepare(document, touch=touch, not_after=not_after)
         try:
-            return self._save(document, until, once, touch, not_after)
+            [answer] = self.save_batch([prepared], until, once=once)
         except RefusedError as error:
             if self._careful or (error.code or "")[:2] not in _DATA_ERRORS:
                 raise
-        # The tables are another program's, which checks more than we do. From now on we keep to it.
-        self._careful = True
-        return self._save(document, until, once, touch, not_after)
+            # The tables are another program's, which checks more than we do. From now on we keep
+            # to it.
+            self._careful = True
+            prepared = self.prepare(document, touch=touch, not_after=not_after)
+            [answer] = self.save_batch([prepared], until, once=once)
+        if isinstance(answer, RefusedError):
+            raise answer
+        return answer, prepared
+
+    def save_batch(
+        self, batch: Sequence[Prepared], until: float, *, once: bool = False
+    ) -> list[dict[str, Any] | RefusedError]:
+        """Write vCons, each of another uuid, in one request: all, but for those that are refused.
+
+        Returns:
+            For each the answer, as `save`, or why it was refused.
+        """
+        arguments = {"p_vcons": b"[%b]" % b",".join(given.head + b"}" for given in batch)}
+        for table in PARTS:
+            parts = [given.parts[table] for given in batch if table in given.parts]
+            if len(parts) == 1:
+                arguments[f"p_{table}"] = parts[0]
+            elif parts:
+                arguments[f"p_{table}"] = b"[%b]" % b",".join(part[1:-1] for part in parts)
+        answer = self._change("vcon_storage_save_v2", arguments, until, once)
+        outcomes = zip(answer["outcomes"], answer["revisions"], strict=True)
+        return [
+            refusal({"code": "PT409"}, status=409, where="", schema="", function="")
+            if outcome == "refused"
+            else {**answer, "revision": revision, "left_out": outcome == "left_out"}
+            for outcome, revision in outcomes
+        ]
 
     def delete(
         self, uuid: str, until: float, *, once: bool = False, touch: bool = False
     ) -> dict[str, Any]:
         """Delete a vCon; `touch` as in the SQL."""
-        arguments = f'{{{self._tenant}"p_uuid":"{uuid}","p_touch":{json.dumps(touch)}}}'
+        arguments = {"p_uuid": dumps(uuid), "p_touch": dumps(touch)}
         return self._change("vcon_storage_delete_v1", arguments, until, once)
 
     def get(
@@ -86,51 +166,39 @@ class Functions:
 
         The rows are NOTHING where there is no such vCon, or its revision is `known`.
         """
-        head = f'{{{self._tenant}"p_uuid":"{uuid}"'
-        arguments = head + (f',"p_known":{known}}}' if known is not None else "}")
+        arguments = {**self._tenant, "p_uuid": b'"%b"' % uuid.encode()}
+        if known is not None:
+            arguments["p_known"] = b"%d" % known
         asked = time.monotonic()
-        answer = self._database.call("vcon_storage_get_v1", arguments, until=until, once=once)
-        header, _, rest = answer.partition(_ROWS)
-        found = self._database.parse(header + b"}")
+        answer = self._database.call("vcon_storage_get_v2", arguments, until=until, once=once)
+        split = answer.find(_ROWS)
+        found = self._database.parse(answer[:split] + b"}" if split > 0 else answer)
         self._freshness.note(asked, found)
-        return found, rest[:-1]
+        return found, answer[split + len(_ROWS) : -1]
 
     def search(self, query: Query) -> list[Document]:
         """Return the vCons that match."""
-        arguments = f"{{{self._tenant}{query.arguments()[1:]}"
         asked = time.monotonic()
-        answer = self._database.ask("vcon_storage_search_v1", arguments)
+        text = self._database.call("vcon_storage_search_v1", {**self._tenant, **query.arguments()})
+        answer = self._database.parse(text)
         self._freshness.note(asked, answer)
-        return [vcon_rows.from_found(found) for found in answer["found"]]
+        parse = parser(text)
+        return [vcon_rows.from_found(found, parse) for found in answer["found"]]
 
     def version(self) -> str:
         """Return the newest migration that the database has."""
-        return str(json.loads(self._database.call("vcon_storage_version_v1", "{}")))
+        return str(loads(self._database.call("vcon_storage_version_v1", {})))
 
-    def _save(
-        self,
-        document: Document,
-        until: float,
-        once: bool,
-        touch: bool,
-        not_after: float | None,
-    ) -> Saved:
-        rows = vcon_rows.to_rows(document, careful=self._careful)
-        arguments = dumps({f"p_{name}": value for name, value in rows.items()})
-        # Of the arguments, not of the document: a release that fills columns differently writes
-        # them anew.
-        digest = hashlib.sha256(arguments.encode()).hexdigest()
-        head = f'{{"p_uuid":"{uuid_of(document)}","p_digest":"{digest}",{self._tenant}'
-        if touch:
-            head += '"p_touch":true,'
-        if not_after is not None:
-            head += f'"p_not_after":{not_after!r},'
-        return Saved(self._change("vcon_storage_save_v1", head + arguments[1:], until, once), rows)
-
-    def _change(self, function: str, arguments: str, until: float, once: bool) -> dict[str, Any]:
+    def _change(
+        self, function: str, arguments: dict[str, bytes], until: float, once: bool
+    ) -> dict[str, Any]:
         asked = time.monotonic()
         answer = self._database.ask(
-            function, arguments, until=until, once=once, clock=self._freshness.now
+            function,
+            {**self._tenant, **arguments},
+            until=until,
+            once=once,
+            clock=self._freshness.now,
         )
         self._freshness.note(asked, answer)
         if answer.get("new_episode"):
@@ -140,4 +208,4 @@ class Functions:
 
 def stored(rows: dict[str, Any]) -> bytes:
     """Return rows that are about to be written as the get function will, as JSON text."""
-    return dumps(vcon_rows.stored(rows)).encode()
+    return dumps(vcon_rows.stored(rows))

@@ -97,13 +97,11 @@ class Query(BaseModel):
             raise ValueError(msg)
         return self
 
-    def arguments(self) -> str:
-        """Return the search function's arguments as JSON text."""
-        return dumps(
-            {
-                "p_subject": self.subject,
-                "p_start": self.start_date.isoformat() if self.start_date else None,
-                "p_end": self.end_date.isoformat() if self.end_date else None,
-                "p_limit": self.limit,
-            }
-        )
+    def arguments(self) -> dict[str, bytes]:
+        """Return the search function's arguments, each as JSON text."""
+        return {
+            "p_subject": dumps(self.subject),
+            "p_start": dumps(self.start_date.isoformat() if self.start_date else None),
+            "p_end": dumps(self.end_date.isoformat() if self.end_date else None),
+            "p_limit": dumps(self.limit),
+        }

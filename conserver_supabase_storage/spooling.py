@@ -172,7 +172,7 @@ class Spooling:
         # from what came before and after, which is what errors of the clock eat into.
         not_after = self._freshness.now() - (time.monotonic() - began) / 2
         try:
-            full = self.spool.put(uuid, dumps(document), not_after)
+            full = self.spool.put(uuid, dumps(document).decode(), not_after)
         except RedisError as failure:
             self._breaker.trip(failure)
             raise _also(error, f"the spool did not take it ({type(failure).__name__})") from error
@@ -191,7 +191,7 @@ class Spooling:
 
         if self.spool is None:
             return
-        record = Record(uuid, 0, self._freshness.now(), time.time(), dumps(document))
+        record = Record(uuid, 0, self._freshness.now(), time.time(), dumps(document).decode())
         try:
             if not self.spool.keep_failed(record, str(error)):
                 logger.error("vCon %s was refused, and there is no room to set it aside", uuid)

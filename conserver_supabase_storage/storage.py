@@ -3,12 +3,13 @@
 import os
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import SecretStr
 
+from .bulk import Bulk
 from .coherence import Change, CoherentCache
 from .database import Database
 from .document import Document, canonical_uuid, read, uuid_of
@@ -59,6 +60,7 @@ class SupabaseStorage:
         self._cache = CoherentCache(redis, o, self._database, self._freshness, self._stats)
         breaker = self._cache.breaker if redis is not None and spool is redis else None
         self._spooling = Spooling(spool, breaker, o, self._freshness, self._replay, self._stats)
+        self._bulk = Bulk(self._functions, self._cache, self._spooling, self.save, o.total_timeout)
         _storages.add(self)
 
     @property
@@ -109,6 +111,21 @@ class SupabaseStorage:
                 # older entry. So it is not done; but not lost, if the spool is in another Redis.
                 self._spooling.keep(uuid, document, began, error, done=False)
             raise
+
+    def save_many(self, vcons: Iterable[object]) -> list[StorageError | None]:
+        """Save many vCons: about ten times as fast as one by one, a request for each 200 or so.
+
+        A request is one transaction. Where Supabase refuses it, its vCons are saved one by one, so
+        that each has its own success or error.
+
+        Args:
+            vcons: each as for `save`; read as they are needed. One that comes twice is saved twice,
+                in that order.
+
+        Returns:
+            For each, in their order, None or the error that `save` would have raised.
+        """
+        return self._bulk.save(vcons)
 
     def get(self, uuid: str, *, parse_float: Callable[[str], Any] | None = None) -> Document | None:
         """Return a vCon as it was saved, or None if there is none.
@@ -265,11 +282,11 @@ class SupabaseStorage:
         not_after: float | None = None,
     ) -> None:
         """Write a document to the database, and tell the cache what came of it."""
-        saved = self._functions.save(
+        answer, prepared = self._functions.save(
             document, until, once=self._hurries, touch=touch, not_after=not_after
         )
-        if self._cache.is_on and not saved.answer["left_out"]:
-            change.done(saved.answer, saved.stored())
+        if self._cache.is_on and not answer["left_out"]:
+            change.done(answer, prepared.stored())
 
     @property
     def _hurries(self) -> bool:
@@ -335,7 +352,7 @@ def _redis(name: str, url: SecretStr | None, options: Options) -> "Redis | None"
 
 def _rows_of(record: Record) -> bytes:
     """Return a spooled document's rows, as the get function would."""
-    return stored(vcon_rows.to_rows(read(record.document)))
+    return stored(vcon_rows.to_rows(read(record.document), record.uuid))
 
 
 _storages: "weakref.WeakSet[SupabaseStorage]" = weakref.WeakSet()

@@ -14,7 +14,7 @@ from ..document import dumps
 from .columns import Convert
 
 type Row = dict[str, Any]
-type ParseFloat = Callable[[str], Any] | None
+type Parse = Callable[[str], Any]
 
 # As the get function returns a row: [as_written, body], or an object of all columns where another
 # program wrote it.
@@ -43,6 +43,7 @@ class Part:
     ) -> None:
         self._index = index
         self._columns = columns
+        self._targets = targets(columns)
         self._has_body = has_body
         self._needed = needed or {}
 
@@ -65,7 +66,7 @@ class Part:
             row: Row = {self._index: index, "as_written": written}
             if body is not None:
                 row["body"] = body
-            row |= fill(self._columns, part)
+            fill(row, self._targets, part)
             if careful:
                 for column, (accepted, other) in self._needed.items():
                     value = row.get(column)
@@ -75,21 +76,19 @@ class Part:
         return rows
 
     def from_rows(
-        self, rows: Iterable[StoredRow], parse_float: ParseFloat = None
+        self, rows: Iterable[StoredRow], parse: Parse = json.loads
     ) -> list[dict[str, Any]]:
         """Turn stored rows, in their order, into the parts that they were written from.
 
         Args:
             rows: as the get function returns them; they become part of the result.
-            parse_float: how to read decimals in a body that is JSON, as in `json.loads`.
+            parse: how to read a body that is JSON.
 
         Returns:
             The parts.
         """
         return [
-            self._from_columns(row)
-            if isinstance(row, dict)
-            else _put_body(row[0], row[1], parse_float)
+            self._from_columns(row) if isinstance(row, dict) else _put_body(row[0], row[1], parse)
             for row in rows
         ]
 
@@ -113,16 +112,27 @@ _SEARCHABLE_BYTES = 100_000
 _NOT_MEMBERS = frozenset({"metadata", "size_bytes", "data_subject_id"})
 
 
-def fill(columns: Mapping[str, tuple[tuple[str, ...], Convert]], part: Mapping[str, Any]) -> Row:
-    """Return the typed columns that a part fills."""
-    row: Row = {}
+# Of a member: the columns that it fills, how, and the members that come before it.
+type Targets = Mapping[str, list[tuple[str, Convert, tuple[str, ...]]]]
+
+
+def targets(columns: Mapping[str, tuple[tuple[str, ...], Convert]]) -> Targets:
+    """Turn a table's columns around: a part has few of the members that there are columns for."""
+    found: dict[str, list[tuple[str, Convert, tuple[str, ...]]]] = {}
     for column, (members, convert) in columns.items():
-        for member in members:
-            if member in part:
-                if (value := convert(part[member])) is not None:
-                    row[column] = value
-                break
-    return row
+        for place, member in enumerate(members):
+            found.setdefault(member, []).append((column, convert, members[:place]))
+    return found
+
+
+def fill(row: Row, targets: Targets, part: Mapping[str, Any]) -> None:
+    """Put into a row the typed columns that a part fills."""
+    for member, value in part.items():
+        for column, convert, earlier in targets.get(member, ()):
+            if any(name in part for name in earlier):
+                continue
+            if (held := convert(value)) is not None:
+                row[column] = held
 
 
 def _take_body(part: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
@@ -130,14 +140,12 @@ def _take_body(part: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
     if isinstance(body, str):
         return {**part, "body": None}, body
     if isinstance(body, dict | list):
-        return {**part, "body": type(body)()}, dumps(body)
+        return {**part, "body": type(body)()}, dumps(body).decode()
     return part, None
 
 
-def _put_body(part: dict[str, Any], body: str | None, parse_float: ParseFloat) -> dict[str, Any]:
+def _put_body(part: dict[str, Any], body: str | None, parse: Parse) -> dict[str, Any]:
     if body is not None:
         written = part.get("body")
-        part["body"] = (
-            json.loads(body, parse_float=parse_float) if isinstance(written, dict | list) else body
-        )
+        part["body"] = parse(body) if isinstance(written, dict | list) else body
     return part

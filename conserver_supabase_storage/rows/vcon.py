@@ -4,13 +4,13 @@ The header's ``as_written`` has all top-level members; a list of parts is an emp
 keeps its place and says that the member was a list (and neither absent nor null).
 """
 
-import json
+from collections.abc import Callable
 from typing import Any
 
-from ..document import PARTS, Document
+from ..document import PARTS, Document, parser
 from . import analysis, attachments, dialog, parties
 from . import columns as c
-from .part import ParseFloat, Row, fill
+from .part import Parse, Row, fill, targets
 
 _TABLES = {
     "parties": parties,
@@ -33,6 +33,8 @@ _COLUMNS = {
     "group_data": (("group",), c.document),
 }
 
+_TARGETS = targets(_COLUMNS)
+
 # vcon-mcp's column for it is a varchar(10).
 _VERSION_CHARACTERS = 10
 
@@ -52,23 +54,27 @@ _MEMBERS: dict[str, tuple[str, Any]] = {
 }
 
 
-def to_rows(document: Document, *, careful: bool = False) -> dict[str, Row | list[Row]]:
+def to_rows(document: Document, uuid: str, *, careful: bool = False) -> dict[str, Any]:
     """Turn a checked document into its header row (``vcon``) and its parts' rows (by table).
 
     Args:
         document: from `document.read`; it is not changed.
+        uuid: the vCon's, as `document.uuid_of` says; parts' rows have it as ``vcon_id``.
         careful: as in `Part.to_rows`.
     """
     written = {
         name: [] if name in _TABLES and value is not None else value
         for name, value in document.items()
     }
-    header = {"as_written": written, **fill(_COLUMNS, document)}
+    header: Row = {"as_written": written}
+    fill(header, _TARGETS, document)
     if careful and len(header.get("vcon_version", "")) > _VERSION_CHARACTERS:
         del header["vcon_version"]
-    rows: dict[str, Row | list[Row]] = {"vcon": header}
+    rows: dict[str, Any] = {"vcon": header}
     for table in PARTS:
         rows[table] = _TABLES[table].to_rows(document.get(table) or (), careful=careful)
+        for row in rows[table]:
+            row["vcon_id"] = uuid
     return rows
 
 
@@ -80,7 +86,7 @@ def stored(rows: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def from_stored(text: str | bytes, parse_float: ParseFloat = None) -> Document:
+def from_stored(text: bytes, parse_float: Callable[[str], Any] | None = None) -> Document:
     """Turn stored rows (JSON text) into the document.
 
     Args:
@@ -90,16 +96,22 @@ def from_stored(text: str | bytes, parse_float: ParseFloat = None) -> Document:
     Returns:
         A new document.
     """
-    return from_found(json.loads(text, parse_float=parse_float), parse_float)
+    parse = parser(text, parse_float)
+    return from_found(parse(text), parse)
 
 
-def from_found(found: dict[str, Any], parse_float: ParseFloat = None) -> Document:
-    """Turn parsed rows into the document; they become part of it."""
+def from_found(found: dict[str, Any], parse: Parse) -> Document:
+    """Turn parsed rows into the document; they become part of it.
+
+    Args:
+        found: as in `from_stored`.
+        parse: how to read a body that is JSON.
+    """
     document: Document = found["vcon"] or _from_columns(found["columns"])
     for table in PARTS:
         rows = found[table]
         if rows or document.get(table) == []:
-            document[table] = _TABLES[table].from_rows(rows, parse_float)
+            document[table] = _TABLES[table].from_rows(rows, parse)
     return document
 
 

@@ -48,27 +48,27 @@ class NaiveStorage:
 
     def save(self, vcon: dict[str, Any]) -> None:
         """Commit, then set."""
-        rows = vcon_rows.to_rows(vcon)
-        arguments = dumps({f"p_{name}": value for name, value in rows.items()})
-        digest = hashlib.sha256(arguments.encode()).hexdigest()
-        head = f'{{"p_uuid":"{vcon["uuid"]}","p_digest":"{digest}",'
-        self.database.call("vcon_storage_save_v1", head + arguments[1:])
-        self.cache.complete(vcon["uuid"], dumps(vcon_rows.stored(rows)).encode())
+        rows = vcon_rows.to_rows(vcon, vcon["uuid"])
+        arguments = {f"p_{name}": dumps(value) for name, value in rows.items()}
+        digest = hashlib.sha256(b"".join(arguments.values())).hexdigest()
+        arguments |= {"p_uuid": dumps(vcon["uuid"]), "p_digest": dumps(digest)}
+        self.database.call("vcon_storage_save_v1", arguments)
+        self.cache.complete(vcon["uuid"], dumps(vcon_rows.stored(rows)))
 
     def get(self, uuid: str) -> dict[str, Any] | None:
         """Look into Redis, else ask and set."""
         rows = self.cache.read(uuid)
         if rows is None:
-            answer = self.database.call("vcon_storage_get_v1", f'{{"p_uuid":"{uuid}"}}')
+            answer = self.database.call("vcon_storage_get_v1", {"p_uuid": dumps(uuid)})
             found = json.loads(answer)["rows"]
             if found is None:
                 return None
-            rows = dumps(found).encode()
+            rows = dumps(found)
             self.cache.fill(uuid, rows)
         return vcon_rows.from_stored(rows)
 
     def delete(self, uuid: str) -> bool:
         """Commit, then remove."""
-        answer = self.database.call("vcon_storage_delete_v1", f'{{"p_uuid":"{uuid}"}}')
+        answer = self.database.call("vcon_storage_delete_v1", {"p_uuid": dumps(uuid)})
         self.cache.complete(uuid, None)
         return bool(json.loads(answer)["deleted"])

@@ -72,7 +72,7 @@ class Party:
     def hear(self) -> None:
         """Hear the cache's state from the database, and not touch Redis: as `trust` otherwise."""
         asked = time.monotonic()
-        answer = self.storage._database.call("vcon_storage_cache_state_v1", "{}")
+        answer = self.storage._database.call("vcon_storage_cache_state_v1", {})
         self.storage._freshness.note(asked, json.loads(answer))
 
     def keys(self, vcon_uuid: str) -> tuple[str, str]:

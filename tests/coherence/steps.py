@@ -18,7 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from conserver_supabase_storage import SupabaseStorage
 from conserver_supabase_storage.cache import Cache
-from conserver_supabase_storage.database import Database
+from conserver_supabase_storage.database import Arguments, Database
 
 type Moment = Literal["before", "after"]
 type Hook = Callable[[Moment, str], None]
@@ -136,11 +136,13 @@ class Steps:
     def _wrap_database(self, database: Database) -> None:
         inner = database.call
 
-        def call(function: str, arguments: str, **kwargs: Any) -> bytes:
-            name = function.removeprefix("vcon_storage_").removesuffix("_v1")
+        def call(function: str, arguments: Arguments, **kwargs: Any) -> bytes:
+            name = function.removeprefix("vcon_storage_")[:-3]
             self._pass("before", name)
             answer: bytes = inner(function, arguments, **kwargs)
-            if name in {"save", "delete"}:
+            if name == "save":
+                [self._here.revision] = json.loads(answer)["revisions"]
+            elif name == "delete":
                 self._here.revision = json.loads(answer)["revision"]
             self._pass("after", name)
             return answer

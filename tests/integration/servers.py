@@ -237,4 +237,4 @@ def closed_port() -> Iterator[str]:
 # What our functions answer, as far as the storage looks at it.
 STATE = '"episode" : 1, "off" : false, "now" : 0.0, "revision" : null'
 NOTHING = answer(200, f'{{{STATE}, "rows" : null}}')
-SAVED = answer(200, f'{{{STATE}, "left_out" : false}}')
+SAVED = answer(200, f'{{{STATE}, "outcomes" : ["saved"], "revisions" : [1]}}')

@@ -3,6 +3,7 @@
 import copy
 import json
 from decimal import Decimal
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_every_part_comes_back_as_it_was(table: str, data: st.DataObject) -> Non
 @pytest.mark.parametrize("body", ["", "x", "null", "{}", '"', {}, [], {"a": [1.0]}, [None], "[1]"])
 def test_a_body_of_text_or_structure_stands_in_its_column_alone(table: str, body: Any) -> None:
     [row] = MODULES[table].to_rows([{"a": 1, "body": body, "z": 2}])
-    assert row["body"] == (body if isinstance(body, str) else dumps(body))
+    assert row["body"] == (body if isinstance(body, str) else dumps(body).decode())
     assert row["as_written"]["body"] == (None if isinstance(body, str) else type(body)())
     [part] = MODULES[table].from_rows(stored([row]))
     assert_same(part, {"a": 1, "body": body, "z": 2})
@@ -70,7 +71,7 @@ def test_another_body_needs_no_column(table: str, part: Json) -> None:
 
 def test_a_body_of_json_keeps_the_digits_that_were_asked_for() -> None:
     rows = dialog.to_rows([{"body": [Decimal("0.12345678901234567890")]}])
-    [part] = dialog.from_rows(stored(rows), Decimal)
+    [part] = dialog.from_rows(stored(rows), partial(json.loads, parse_float=Decimal))
     assert str(part["body"]) == "[Decimal('0.12345678901234567890')]"
 
 

@@ -1,0 +1,144 @@
+"""Saving many vCons, a batch in each request."""
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+
+from .coherence import CoherentCache
+from .document import Document, read, uuid_of
+from .errors import RefusedError, StorageError, UnavailableError
+from .functions import Functions
+from .spooling import Spooling
+
+# A batch is sent when it has so many vCons or bytes: well within one statement's time, and small
+# enough that writers of the same vCons don't wait for long.
+_COUNT = 200
+_BYTES = 2_000_000
+
+type Results = list[StorageError | None]
+
+
+class Bulk:
+    """Saves for one storage.
+
+    Args:
+        functions: the storage's.
+        cache: the storage's.
+        spooling: the storage's.
+        save: saves one vCon.
+        timeout: seconds for each batch.
+    """
+
+    def __init__(
+        self,
+        functions: Functions,
+        cache: CoherentCache,
+        spooling: Spooling,
+        save: Callable[[Document], None],
+        timeout: float,
+    ) -> None:
+        self._functions = functions
+        self._cache = cache
+        self._spooling = spooling
+        self._save = save
+        self._timeout = timeout
+
+    def save(self, vcons: Iterable[object]) -> Results:
+        """Save vCons in their order; return for each why it failed, or None."""
+        results: Results = []
+        batch: dict[str, tuple[int, Document]] = {}
+        size = 0
+        for vcon in vcons:
+            try:
+                document = read(vcon)
+                uuid = uuid_of(document)
+            except StorageError as error:
+                results.append(error)
+                continue
+            if uuid in batch or len(batch) >= _COUNT or size >= _BYTES:
+                self._send(batch, results)
+                batch, size = {}, 0
+            batch[uuid] = len(results), document
+            size += _size(document)
+            results.append(None)
+        if batch:
+            self._send(batch, results)
+        return results
+
+    def _send(self, batch: dict[str, tuple[int, Document]], results: Results) -> None:
+        """Save a batch, and enter what went wrong with each."""
+        began = time.monotonic()
+        try:
+            singly = self._try(batch, results, began)
+        except UnavailableError as error:
+            # The changes could not be announced to readers, so they are not done (`save` too).
+            for uuid, (place, document) in batch.items():
+                results[place] = self._kept(uuid, document, began, error, done=False)
+            return
+        for place, document in singly:
+            try:
+                self._save(document)
+            except StorageError as error:
+                results[place] = error
+
+    def _try(
+        self, batch: dict[str, tuple[int, Document]], results: Results, began: float
+    ) -> list[tuple[int, Document]]:
+        """Save a batch; return what is to be saved one by one."""
+        until = began + self._timeout
+        with ExitStack() as stack:
+            changes = [stack.enter_context(self._cache.change(uuid, until)) for uuid in batch]
+            outlooks = [self._spooling.outlook(uuid) for uuid in batch]
+            prepared = [
+                self._functions.prepare(document, touch=outlook.touch)
+                for outlook, (_, document) in zip(outlooks, batch.values(), strict=True)
+            ]
+            try:
+                answers = self._functions.save_batch(prepared, until)
+            except UnavailableError as error:
+                for change, (uuid, (place, document)) in zip(changes, batch.items(), strict=True):
+                    change.failed(error)
+                    results[place] = self._kept(uuid, document, began, error)
+                return []
+            except RefusedError:
+                return list(batch.values())  # perhaps because of one of them: which one?
+            singly = []
+            for change, outlook, answer, given in zip(
+                changes, outlooks, answers, prepared, strict=True
+            ):
+                place, document = batch[given.uuid]
+                if isinstance(answer, RefusedError):
+                    singly.append((place, document))  # which sets it aside
+                    continue
+                if self._cache.is_on and not answer["left_out"]:
+                    change.done(answer, given.stored())
+                if not self._spooling.changed(given.uuid, outlook):
+                    singly.append((place, document))
+            return singly
+
+    def _kept(
+        self,
+        uuid: str,
+        document: Document,
+        began: float,
+        error: UnavailableError,
+        *,
+        done: bool = True,
+    ) -> StorageError | None:
+        """Spool what could not be saved; return the error that is left of that."""
+        try:
+            self._spooling.keep(uuid, document, began, error, done=done)
+        except UnavailableError as left:
+            return left
+        return None
+
+
+def _size(document: Document) -> int:
+    """Return about how many bytes the bodies of a document have: the rest is small."""
+    return sum(
+        len(body)
+        for parts in document.values()
+        if isinstance(parts, list)
+        for part in parts
+        if isinstance(part, dict) and isinstance(body := part.get("body"), str)
+    )
