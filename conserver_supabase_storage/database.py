@@ -25,6 +25,10 @@ type Arguments = Mapping[str, bytes]
 # connection or no schema cache, 520 is Supabase's edge when the origin gave no answer.
 _PASSING = frozenset({429, 502, 503, 504, 520})
 
+# Postgres rolled the transaction back for the sake of another one (deadlock, serialization): another
+# program changes the same vCon, several rows at once. It is worth another attempt.
+_ROLLED_BACK = frozenset({"40P01", "40001"})
+
 # What vcon_storage_in_time_v1 raises. Whoever hears it was still waiting.
 _TOO_LATE = "PT504"
 
@@ -195,8 +199,8 @@ class Database:
         if 200 <= response.status < 300 and kind.startswith("application/json") and body:
             return body
         said = _said(body)
-        if response.status in _PASSING:
-            code = said.get("code")
+        code = said.get("code")
+        if response.status in _PASSING or code in _ROLLED_BACK:
             call.may_have_happened |= response.status != 429
             call.away &= response.status in _AWAY_STATUSES
             if code == _TOO_LATE:

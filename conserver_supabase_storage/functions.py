@@ -14,8 +14,8 @@ from .query import Query
 from .refusals import refusal
 from .rows import vcon as vcon_rows
 
-# Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded.
-_DATA_ERRORS = frozenset({"22", "23", "54"})
+# SQLSTATE "invalid text representation": a column's type does not take a value.
+_OTHER_TYPE = "22P02"
 
 # How json_build_object writes the member before the rows, which are the last one: taken as they
 # are, they need to be parsed only once.
@@ -56,12 +56,16 @@ class Functions:
     def __init__(self, options: Options, database: Database, freshness: Freshness) -> None:
         self._database = database
         self._freshness = freshness
-        self._careful = False
         # An argument of every function; a tenant's name has only plain characters (Options).
         self._tenant = {"p_tenant": dumps(options.tenant)} if options.tenant else {}
 
     def prepare(
-        self, document: Document, *, touch: bool = False, not_after: float | None = None
+        self,
+        document: Document,
+        *,
+        touch: bool = False,
+        not_after: float | None = None,
+        careful: bool = False,
     ) -> Prepared:
         """Turn a checked document into what is sent.
 
@@ -69,9 +73,10 @@ class Functions:
             document: from `document.read`.
             touch: whether it counts as a change even where nothing differs.
             not_after: when the save was made, if it was spooled.
+            careful: as in `vcon_rows.to_rows`.
         """
         uuid = uuid_of(document)
-        rows = vcon_rows.to_rows(document, uuid, careful=self._careful)
+        rows = vcon_rows.to_rows(document, uuid, careful=careful)
         parts = {table: dumps(rows[table]) for table in PARTS if rows[table]}
         header = dumps(rows["vcon"])
         # Of the rows, not of the document: a release that fills columns differently writes them
@@ -117,12 +122,10 @@ class Functions:
         try:
             [answer] = self.save_batch([prepared], until, once=once)
         except RefusedError as error:
-            if self._careful or (error.code or "")[:2] not in _DATA_ERRORS:
+            if error.code != _OTHER_TYPE:
                 raise
-            # The tables are another program's, which checks more than we do. From now on we keep
-            # to it.
-            self._careful = True
-            prepared = self.prepare(document, touch=touch, not_after=not_after)
+            # The tables are another program's, from the time when a party's uuid had to be one.
+            prepared = self.prepare(document, touch=touch, not_after=not_after, careful=True)
             [answer] = self.save_batch([prepared], until, once=once)
         if isinstance(answer, RefusedError):
             raise answer

@@ -20,7 +20,6 @@ _ANALYSIS = Part(
         "confidence": (("confidence",), c.real),
         "metadata": (("metadata", "meta"), c.document),
     },
-    needed={"type": (None, ""), "vendor": (None, "")},
 )
 
 to_rows = _ANALYSIS.to_rows

@@ -4,6 +4,7 @@ Each function takes the member as it was written and never raises: a value that 
 the column null, and the truth stays in ``as_written``.
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,6 +18,10 @@ _INDEXABLE_BYTES = 2_000
 
 # A tsvector may have 1 MB (its manual, "Limitations" of text search), and readers keep one of it.
 _SUBJECT_BYTES = 200_000
+
+_VERSION_CHARACTERS = 10
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _ENCODINGS = frozenset({"base64url", "json", "none"})
 
@@ -34,6 +39,16 @@ _REAL_MIN = 1.2e-38
 def text(value: Any) -> str | None:
     """Hold a text short enough to be indexed (2,000 bytes in UTF-8)."""
     return _bounded(value, _INDEXABLE_BYTES)
+
+
+def version(value: Any) -> str | None:
+    """Hold a version: vcon-mcp's column has 10 characters."""
+    return _bounded(value, _VERSION_CHARACTERS)
+
+
+def uuid(value: Any) -> str | None:
+    """Hold a uuid in its usual form."""
+    return value if isinstance(value, str) and _UUID.fullmatch(value) else None
 
 
 def subject(value: Any) -> str | None:

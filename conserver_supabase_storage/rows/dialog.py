@@ -29,9 +29,6 @@ _DIALOG = Part(
         "size_bytes": (("size_bytes",), c.big_integer),
         "metadata": (("metadata", "meta"), c.document),
     },
-    needed={
-        "type": (frozenset({"recording", "text", "transfer", "incomplete"}), "incomplete"),
-    },
 )
 
 to_rows = _DIALOG.to_rows

@@ -29,8 +29,8 @@ class Part:
         columns: for each typed column the members that it is filled from, the first that is
             there, and how.
         has_body: whether the table has a column ``body``.
-        needed: for columns that may not be null where another program made the table: what it
-            accepts (None for anything), and what stands for the rest.
+        careful: columns that have a stricter type in older databases of another program, with
+            what it takes.
     """
 
     def __init__(
@@ -39,21 +39,20 @@ class Part:
         columns: Mapping[str, tuple[tuple[str, ...], Convert]],
         *,
         has_body: bool = True,
-        needed: Mapping[str, tuple[frozenset[str] | None, str]] | None = None,
+        careful: Mapping[str, Convert] | None = None,
     ) -> None:
         self._index = index
         self._columns = columns
         self._targets = targets(columns)
         self._has_body = has_body
-        self._needed = needed or {}
+        self._careful = careful or {}
 
     def to_rows(self, parts: Iterable[Mapping[str, Any]], *, careful: bool = False) -> list[Row]:
         """Turn parts into rows; a column that would be null is left out.
 
         Args:
             parts: the parts in their order, checked by `document.read`; they are not changed.
-            careful: whether to keep to what a table of another program accepts: a long body
-                stays in ``as_written``, and a value it refuses is replaced.
+            careful: whether to keep to the types of another program's older tables.
 
         Returns:
             A row per part, with the columns' names as keys.
@@ -61,17 +60,13 @@ class Part:
         rows = []
         for index, part in enumerate(parts):
             written, body = _take_body(part) if self._has_body else (part, None)
-            if careful and body is not None and len(body.encode()) > _SEARCHABLE_BYTES:
-                written, body = part, None
             row: Row = {self._index: index, "as_written": written}
             if body is not None:
                 row["body"] = body
             fill(row, self._targets, part)
             if careful:
-                for column, (accepted, other) in self._needed.items():
-                    value = row.get(column)
-                    if value is None or (accepted is not None and value not in accepted):
-                        row[column] = other
+                for column, convert in self._careful.items():
+                    row[column] = convert(row.get(column))
             rows.append(row)
         return rows
 
@@ -99,17 +94,17 @@ class Part:
             for column, (members, _) in self._columns.items()
             if row.get(column) is not None and members[0] not in _NOT_MEMBERS
         }
-        if (body := row.get("body")) is not None:
-            part["body"] = body
+        for member in _AS_IT_IS:
+            if row.get(member) is not None:
+                part[member] = row[member]
         return part
 
 
-# A tsvector has at most 1 MB (Postgres' manual, "Limitations" of text search). Texts of short,
-# different words make one of several times their size.
-_SEARCHABLE_BYTES = 100_000
+# Members that another program's row has beside the typed columns.
+_AS_IT_IS = ("party_history", "body")
 
 # Columns that another program keeps for itself: what it writes there is no member of the vCon.
-_NOT_MEMBERS = frozenset({"metadata", "size_bytes", "data_subject_id"})
+_NOT_MEMBERS = frozenset({"metadata", "size_bytes", "data_subject_id", "created_at"})
 
 
 # Of a member: the columns that it fills, how, and the members that come before it.

@@ -22,6 +22,7 @@ _PARTIES = Part(
         "metadata": (("metadata", "meta"), c.document),
     },
     has_body=False,
+    careful={"uuid": c.uuid},
 )
 
 to_rows = _PARTIES.to_rows

@@ -20,7 +20,7 @@ _TABLES = {
 }
 
 _COLUMNS = {
-    "vcon_version": (("vcon",), c.text),
+    "vcon_version": (("vcon",), c.version),
     "subject": (("subject",), c.subject),
     "created_at": (("created_at",), c.timestamp),
     "updated_at": (("updated_at",), c.timestamp),
@@ -34,9 +34,6 @@ _COLUMNS = {
 }
 
 _TARGETS = targets(_COLUMNS)
-
-# vcon-mcp's column for it is a varchar(10).
-_VERSION_CHARACTERS = 10
 
 # Which member a header column of another program's row stands for, with the value that its schema
 # gives to a vCon that has no such member.
@@ -68,8 +65,6 @@ def to_rows(document: Document, uuid: str, *, careful: bool = False) -> dict[str
     }
     header: Row = {"as_written": written}
     fill(header, _TARGETS, document)
-    if careful and len(header.get("vcon_version", "")) > _VERSION_CHARACTERS:
-        del header["vcon_version"]
     rows: dict[str, Any] = {"vcon": header}
     for table in PARTS:
         rows[table] = _TABLES[table].to_rows(document.get(table) or (), careful=careful)

@@ -1,6 +1,6 @@
 -- Stands for the tables that vcon-mcp owns, as its databases have them before we come: their
 -- columns, constraints, triggers, indexes and policies that matter to us, in our own words. It is
--- not that project's schema and has nothing of what we never touch (embeddings, views, logs).
+-- not that project's schema and has nothing of what we never touch (embeddings, logs, dashboards).
 
 CREATE TABLE vcons (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -69,7 +69,21 @@ CREATE TABLE party_history (
   time timestamptz NOT NULL,
   event text CHECK (event IN ('join', 'drop', 'hold', 'unhold', 'mute', 'unmute',
     'dtmfdown', 'dtmfup')),
-  dtmf text
+  dtmf text,
+  tenant_id text
+);
+
+CREATE TABLE groups (
+  id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  vcon_id uuid NOT NULL REFERENCES vcons (uuid) ON DELETE CASCADE,
+  tenant_id text,
+  group_index integer NOT NULL,
+  uuid uuid,
+  body text,
+  encoding text CHECK (encoding = 'json'),
+  url text,
+  content_hash text,
+  UNIQUE (vcon_id, group_index)
 );
 
 CREATE TABLE analysis (
@@ -121,11 +135,25 @@ CREATE INDEX idx_dialog_session ON dialog USING gin (session_id);
 CREATE INDEX idx_vcons_critical ON vcons USING gin (critical);
 CREATE INDEX idx_vcons_subject ON vcons USING gin (subject_tsvector);
 
+CREATE INDEX idx_attachments_tags ON attachments (vcon_id, body) WHERE type = 'tags';
+
+-- The tags of a vCon by name, as of the view's last refresh, and the search that uses it.
+CREATE MATERIALIZED VIEW vcon_tags_mv AS
+  SELECT a.tenant_id, a.vcon_id,
+    jsonb_object_agg(split_part(tag, ':', 1), split_part(tag, ':', 2)) AS tags
+  FROM attachments a, jsonb_array_elements_text(a.body::jsonb) AS tag
+  WHERE a.type = 'tags' AND a.body ~ '^\s*\[.*\]\s*$'
+  GROUP BY a.tenant_id, a.vcon_id;
+CREATE FUNCTION find_by_tags(wanted jsonb) RETURNS TABLE (uuid uuid) LANGUAGE sql STABLE AS $$
+  SELECT v.uuid FROM public.vcons v JOIN public.vcon_tags_mv t ON t.vcon_id = v.id
+  WHERE t.tags @> wanted
+$$;
+
 -- What the vCon's children inherit from it.
 CREATE FUNCTION copy_tenant() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.tenant_id := coalesce(
-    NEW.tenant_id, (SELECT v.tenant_id FROM public.vcons v WHERE v.uuid = NEW.vcon_id));
+    NEW.tenant_id, (SELECT v.tenant_id FROM public.vcons v WHERE v.id = NEW.vcon_id));
   RETURN NEW;
 END
 $$;
@@ -142,9 +170,9 @@ CREATE TRIGGER copy_tenant BEFORE INSERT ON attachments
 CREATE FUNCTION keep_names_in_step() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.critical := coalesce(NEW.critical, NEW.must_support);
-  NEW.must_support := coalesce(NEW.must_support, NEW.critical);
+  NEW.must_support := NEW.critical;
   IF NEW.amended IS NULL OR NEW.amended = '{}' THEN NEW.amended := NEW.appended; END IF;
-  IF NEW.appended IS NULL OR NEW.appended = '{}' THEN NEW.appended := NEW.amended; END IF;
+  IF NEW.amended <> '{}' THEN NEW.appended := NEW.amended; END IF;
   RETURN NEW;
 END
 $$;
