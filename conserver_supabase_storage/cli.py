@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import migrations
+from .cli_backfill import backfill
 from .cli_spool import fail, replay, spool_app
 from .errors import StorageError
 from .local.command import up
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 app.command()(up)
 app.command()(replay)
+app.command()(backfill)
 app.add_typer(spool_app, name="spool")
 
 

@@ -25,8 +25,8 @@ type Arguments = Mapping[str, bytes]
 # connection or no schema cache, 520 is Supabase's edge when the origin gave no answer.
 _PASSING = frozenset({429, 502, 503, 504, 520})
 
-# Postgres rolled the transaction back for the sake of another one (deadlock, serialization): another
-# program changes the same vCon, several rows at once. It is worth another attempt.
+# Postgres rolled the transaction back for the sake of another one (deadlock, serialization), which
+# changes several rows of the same vCon. It is worth another attempt.
 _ROLLED_BACK = frozenset({"40P01", "40001"})
 
 # What vcon_storage_in_time_v1 raises. Whoever hears it was still waiting.

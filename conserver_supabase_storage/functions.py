@@ -188,6 +188,11 @@ class Functions:
         parse = parser(text)
         return [vcon_rows.from_found(found, parse) for found in answer["found"]]
 
+    def backfill(self, limit: int, after: str | None, *, count: bool) -> dict[str, Any]:
+        """Give the next vCons without one a revision; as in the SQL."""
+        arguments = dumps({"p_limit": limit, "p_after": after, "p_count": count})
+        return self._database.ask("vcon_storage_backfill_v1", arguments)
+
     def version(self) -> str:
         """Return the newest migration that the database has."""
         return str(loads(self._database.call("vcon_storage_version_v1", {})))

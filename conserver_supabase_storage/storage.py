@@ -232,6 +232,27 @@ class SupabaseStorage:
         """
         return self._spooling.replay()
 
+    def backfill(
+        self, limit: int, *, after: str | None = None, count: bool = False
+    ) -> dict[str, Any]:
+        """Give vCons that only another program wrote a revision, so that a cache can keep them.
+
+        Args:
+            limit: how many of them, by uuid, in one transaction.
+            after: the uuid after which to begin.
+            count: whether to count first how many have none (it looks at all vCons).
+
+        Returns:
+            How many were ``filled``; the uuid of the ``last``, or None; and how many were ``left``
+            before, if that was asked for.
+
+        Raises:
+            UnavailableError: Supabase did not answer in time. Repeating it is safe.
+            RefusedError: Supabase refused it.
+        """
+        answer = self._functions.backfill(limit, after, count=count)
+        return {name: answer[name] for name in ("filled", "last", "left")}
+
     def clear_cache(self) -> int:
         """Throw away what is cached under this storage's prefix (and tenant).
 

@@ -343,6 +343,9 @@ DECLARE
   members json := NEW.as_written -> 'group';
   entry record;
 BEGIN
+  IF NEW.as_written IS NULL THEN
+    RETURN NULL;
+  END IF;
   IF TG_OP = 'UPDATE' THEN
     DELETE FROM groups WHERE vcon_id = NEW.uuid;
   END IF;
@@ -375,6 +378,9 @@ DECLARE
   entry json;
   added uuid;
 BEGIN
+  IF NEW.as_written IS NULL THEN
+    RETURN NULL;
+  END IF;
   IF TG_OP = 'UPDATE' THEN
     DELETE FROM party_history WHERE dialog_id = NEW.id;
   END IF;

@@ -11,7 +11,7 @@ TABLES = ("vcons", "parties", "dialog", "analysis", "attachments")
 
 def rows_of(psql: Sql, table: str, vcon_uuid: str, columns: str) -> list[tuple[Any, ...]]:
     """Return some columns of a vCon's rows in a table, in the order of their index."""
-    owner, order = ("uuid", "id") if table == "vcons" else ("vcon_id", _index(table))
+    owner, order = ("uuid", "id") if table == "vcons" else ("vcon_id", index_of(table))
     query = f"SELECT {columns} FROM {table} WHERE {owner} = %s ORDER BY {order}"
     return psql.execute(query.encode(), [vcon_uuid]).fetchall()
 
@@ -54,7 +54,8 @@ def columns_with(psql: Sql, marker: str) -> list[str]:
     return found
 
 
-def _index(table: str) -> str:
+def index_of(table: str) -> str:
+    """Return the column with a part's place in its list."""
     return {"parties": "party_index", "attachments": "attachment_index"}.get(
         table, f"{table}_index"
     )

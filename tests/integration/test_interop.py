@@ -1,4 +1,4 @@
-"""Edits by other programs, through columns, in each of three databases. Needs the local Supabase."""
+"""Edits by other programs, in each of three databases. Needs the local Supabase."""
 
 import base64
 import json
@@ -233,9 +233,7 @@ def test_an_added_part(place: Place, query: str, part: str, expected: Json) -> N
 def test_a_removed_part(place: Place, part: str) -> None:
     document, found = edited(
         place,
-        f"DELETE FROM {part} WHERE vcon_id = %s AND"
-        f" {'party' if part == 'parties' else part.removesuffix('s') if part == 'attachments' else part}"
-        "_index = 0",
+        f"DELETE FROM {part} WHERE vcon_id = %s AND {database.index_of(part)} = 0",
     )
     assert_same(found, document | {part: document[part][1:]})
 
