@@ -150,8 +150,11 @@ CREATE FUNCTION public.vcon_storage_edit_v1() RETURNS trigger
     SET "TimeZone" TO 'UTC'
     AS $$
 DECLARE
+  old_row record;
+  new_row record;
   was jsonb;
   is_now jsonb;
+  rewritten boolean;
   old_value jsonb;
   new_value jsonb;
   written json := OLD.as_written;
@@ -167,13 +170,19 @@ BEGIN
       RETURN NEW;  -- by vcon_storage_edited_v1
     END IF;
   END IF;
-  was := to_jsonb(OLD);
-  is_now := to_jsonb(NEW);
-  IF was = is_now THEN
+  -- Without as_written: it may hold numbers that jsonb can't.
+  old_row := OLD;
+  old_row.as_written := NULL;
+  was := to_jsonb(old_row);
+  new_row := NEW;
+  new_row.as_written := NULL;
+  is_now := to_jsonb(new_row);
+  rewritten := NEW.as_written::text IS DISTINCT FROM written::text;
+  IF was = is_now AND NOT rewritten THEN
     RETURN NEW;
   END IF;
 
-  IF written IS NOT NULL AND NEW.as_written::text IS NOT DISTINCT FROM written::text THEN
+  IF written IS NOT NULL AND NOT rewritten THEN
     FOR given IN
       -- The members that a column stands for, the first that is there. "if_there": the other program
       -- keeps the column for itself, so it adds no member.
@@ -314,21 +323,28 @@ CREATE FUNCTION public.vcon_storage_edited_v1(p_vcon uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $$
+DECLARE
+  its_uuid uuid;
 BEGIN
   IF current_setting('vcon_storage.edited', true) = p_vcon::text THEN
     RETURN;
   END IF;
-  PERFORM FROM vcons WHERE uuid = p_vcon FOR NO KEY UPDATE SKIP LOCKED;
+  SELECT uuid INTO its_uuid FROM vcons WHERE uuid = p_vcon;
+  IF NOT FOUND THEN
+    SELECT uuid INTO its_uuid FROM vcons WHERE id = p_vcon;
+  END IF;
+  IF NOT FOUND THEN
+    RETURN;  -- gone with its vCon
+  END IF;
+  PERFORM FROM vcons WHERE uuid = its_uuid FOR NO KEY UPDATE SKIP LOCKED;
   IF FOUND THEN
     UPDATE vcons
       SET revision = nextval('vcon_revision'), digest = NULL, saved_at = clock_timestamp()
-      WHERE uuid = p_vcon;
+      WHERE uuid = its_uuid;
     DELETE FROM vcon_edited WHERE ctid = ANY (ARRAY(
-      SELECT e.ctid FROM vcon_edited e WHERE e.uuid = p_vcon FOR UPDATE SKIP LOCKED));
-  ELSIF EXISTS (SELECT FROM vcons WHERE uuid = p_vcon) THEN
-    INSERT INTO vcon_edited VALUES (p_vcon);
+      SELECT e.ctid FROM vcon_edited e WHERE e.uuid = its_uuid FOR UPDATE SKIP LOCKED));
   ELSE
-    RETURN;  -- gone with its vCon
+    INSERT INTO vcon_edited VALUES (its_uuid);
   END IF;
   PERFORM vcon_storage_new_episode_v1();
   PERFORM set_config('vcon_storage.edited', p_vcon::text, true);
@@ -579,20 +595,31 @@ END
 $$;
 
 CREATE FUNCTION public.vcon_storage_members_v1(p_object json, p_names text[], p_values json[], p_removed text[]) RETURNS json
-    LANGUAGE sql IMMUTABLE
+    LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'public', 'pg_temp'
     AS $$
-  SELECT coalesce(json_object_agg(m.name, m.value ORDER BY m.place), '{}')
-  FROM (
-    SELECT e.name, coalesce(c.value, e.value) AS value, e.place
-    FROM json_each(p_object) WITH ORDINALITY AS e (name, value, place)
-      LEFT JOIN unnest(p_names, p_values) AS c (name, value) ON c.name = e.name
+DECLARE
+  given record;
+  pieces text[] := '{}';
+BEGIN
+  -- In a loop: json_object_agg would sort values that may have megabytes.
+  FOR given IN
+    SELECT e.name, e.value, array_position(p_names, e.name) AS place
+    FROM json_each(p_object) AS e (name, value)
     WHERE e.name <> ALL (p_removed)
-    UNION ALL
-    SELECT c.name, c.value, 1000000 + c.place
-    FROM unnest(p_names, p_values) WITH ORDINALITY AS c (name, value, place)
-    WHERE p_object -> c.name IS NULL
-  ) AS m
+  LOOP
+    IF given.place IS NOT NULL THEN
+      given.value := p_values[given.place];
+    END IF;
+    pieces := pieces || (to_json(given.name)::text || ':' || given.value::text);
+  END LOOP;
+  FOR place IN 1 .. cardinality(p_names) LOOP
+    IF p_object -> p_names[place] IS NULL THEN
+      pieces := pieces || (to_json(p_names[place])::text || ':' || p_values[place]::text);
+    END IF;
+  END LOOP;
+  RETURN '{' || array_to_string(pieces, ',') || '}';
+END
 $$;
 
 CREATE FUNCTION public.vcon_storage_new_episode_v1() RETURNS void
@@ -653,20 +680,20 @@ CREATE FUNCTION public.vcon_storage_rows_v1(v public.vcons) RETURNS json
     'parties', (
       SELECT coalesce(json_agg(CASE WHEN p.as_written IS NULL THEN to_json(p)
         ELSE json_build_array(p.as_written, NULL) END ORDER BY p.party_index), '[]')
-      FROM parties p WHERE p.vcon_id = v.uuid),
+      FROM parties p WHERE p.vcon_id IN (v.uuid, v.id)),
     'dialog', (
       SELECT coalesce(json_agg(CASE WHEN d.as_written IS NULL
         THEN vcon_storage_dialog_columns_v1(d)
         ELSE json_build_array(d.as_written, d.body) END ORDER BY d.dialog_index), '[]')
-      FROM dialog d WHERE d.vcon_id = v.uuid),
+      FROM dialog d WHERE d.vcon_id IN (v.uuid, v.id)),
     'analysis', (
       SELECT coalesce(json_agg(CASE WHEN a.as_written IS NULL THEN to_json(a)
         ELSE json_build_array(a.as_written, a.body) END ORDER BY a.analysis_index), '[]')
-      FROM analysis a WHERE a.vcon_id = v.uuid),
+      FROM analysis a WHERE a.vcon_id IN (v.uuid, v.id)),
     'attachments', (
       SELECT coalesce(json_agg(CASE WHEN t.as_written IS NULL THEN to_json(t)
         ELSE json_build_array(t.as_written, t.body) END ORDER BY t.attachment_index), '[]')
-      FROM attachments t WHERE t.vcon_id = v.uuid))
+      FROM attachments t WHERE t.vcon_id IN (v.uuid, v.id)))
 $$;
 
 CREATE FUNCTION public.vcon_storage_rows_v2(v public.vcons) RETURNS json

@@ -156,3 +156,23 @@ def test_a_vcon_of_a_tenant_keeps_its_tenant_when_we_save_it(place: Place) -> No
     for table in database.TABLES:
         rows = database.rows_of(place.sql, table, document["uuid"], "tenant_id")
         assert set(rows) == {("acme",)}, table
+
+
+def test_a_vcon_with_an_id_of_its_own_is_read_with_its_parts(place: Place) -> None:
+    owner = "id" if place.name == "older" else "uuid"
+    vcon_uuid = new_uuid()
+    row = place.sql.execute(
+        "INSERT INTO vcons (uuid, vcon_version) VALUES (%s, '0.4.0') RETURNING uuid, id",
+        [vcon_uuid],
+    ).fetchone()
+    assert row is not None
+    named = row[0] if owner == "uuid" else row[1]
+    query = "INSERT INTO parties (vcon_id, party_index, name) VALUES (%s, %s, 'Ada')"
+    place.sql.execute(query.encode(), [named, 0])
+    found = place.storage.get(vcon_uuid)
+    assert found is not None
+    assert found["parties"] == [{"name": "Ada"}]
+    revision = "SELECT revision FROM vcons WHERE uuid = %s"
+    before = database.value(place.sql, revision, vcon_uuid)
+    place.sql.execute(query.encode(), [named, 1])
+    assert database.value(place.sql, revision, vcon_uuid) > before

@@ -110,27 +110,34 @@ BEGIN
 END
 $$;
 
--- Notes that another program changed a vCon. Waits for no lock:
+-- Notes that another program changed a vCon, of which it named the uuid or an id. Waits for no lock:
 -- its transaction may hold a part's row that a save wants, which holds the row of vcons.
 CREATE OR REPLACE FUNCTION vcon_storage_edited_v1(p_vcon uuid) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER
   SET search_path FROM CURRENT
 AS $$
+DECLARE
+  its_uuid uuid;
 BEGIN
   IF current_setting('vcon_storage.edited', true) = p_vcon::text THEN
     RETURN;
   END IF;
-  PERFORM FROM vcons WHERE uuid = p_vcon FOR NO KEY UPDATE SKIP LOCKED;
+  SELECT uuid INTO its_uuid FROM vcons WHERE uuid = p_vcon;
+  IF NOT FOUND THEN
+    SELECT uuid INTO its_uuid FROM vcons WHERE id = p_vcon;
+  END IF;
+  IF NOT FOUND THEN
+    RETURN;  -- gone with its vCon
+  END IF;
+  PERFORM FROM vcons WHERE uuid = its_uuid FOR NO KEY UPDATE SKIP LOCKED;
   IF FOUND THEN
     UPDATE vcons
       SET revision = nextval('vcon_revision'), digest = NULL, saved_at = clock_timestamp()
-      WHERE uuid = p_vcon;
+      WHERE uuid = its_uuid;
     DELETE FROM vcon_edited WHERE ctid = ANY (ARRAY(
-      SELECT e.ctid FROM vcon_edited e WHERE e.uuid = p_vcon FOR UPDATE SKIP LOCKED));
-  ELSIF EXISTS (SELECT FROM vcons WHERE uuid = p_vcon) THEN
-    INSERT INTO vcon_edited VALUES (p_vcon);
+      SELECT e.ctid FROM vcon_edited e WHERE e.uuid = its_uuid FOR UPDATE SKIP LOCKED));
   ELSE
-    RETURN;  -- gone with its vCon
+    INSERT INTO vcon_edited VALUES (its_uuid);
   END IF;
   PERFORM vcon_storage_new_episode_v1();
   PERFORM set_config('vcon_storage.edited', p_vcon::text, true);
@@ -141,20 +148,31 @@ $$;
 CREATE OR REPLACE FUNCTION vcon_storage_members_v1(
   p_object json, p_names text[], p_values json[], p_removed text[]
 ) RETURNS json
-  LANGUAGE sql IMMUTABLE
+  LANGUAGE plpgsql IMMUTABLE
   SET search_path FROM CURRENT
 AS $$
-  SELECT coalesce(json_object_agg(m.name, m.value ORDER BY m.place), '{}')
-  FROM (
-    SELECT e.name, coalesce(c.value, e.value) AS value, e.place
-    FROM json_each(p_object) WITH ORDINALITY AS e (name, value, place)
-      LEFT JOIN unnest(p_names, p_values) AS c (name, value) ON c.name = e.name
+DECLARE
+  given record;
+  pieces text[] := '{}';
+BEGIN
+  -- In a loop: json_object_agg would sort values that may have megabytes.
+  FOR given IN
+    SELECT e.name, e.value, array_position(p_names, e.name) AS place
+    FROM json_each(p_object) AS e (name, value)
     WHERE e.name <> ALL (p_removed)
-    UNION ALL
-    SELECT c.name, c.value, 1000000 + c.place
-    FROM unnest(p_names, p_values) WITH ORDINALITY AS c (name, value, place)
-    WHERE p_object -> c.name IS NULL
-  ) AS m
+  LOOP
+    IF given.place IS NOT NULL THEN
+      given.value := p_values[given.place];
+    END IF;
+    pieces := pieces || (to_json(given.name)::text || ':' || given.value::text);
+  END LOOP;
+  FOR place IN 1 .. cardinality(p_names) LOOP
+    IF p_object -> p_names[place] IS NULL THEN
+      pieces := pieces || (to_json(p_names[place])::text || ':' || p_values[place]::text);
+    END IF;
+  END LOOP;
+  RETURN '{' || array_to_string(pieces, ',') || '}';
+END
 $$;
 
 -- What kind of JSON a text is; null if it is none.
@@ -177,8 +195,11 @@ CREATE OR REPLACE FUNCTION vcon_storage_edit_v1() RETURNS trigger
   SET timezone = 'UTC'
 AS $$
 DECLARE
+  old_row record;
+  new_row record;
   was jsonb;
   is_now jsonb;
+  rewritten boolean;
   old_value jsonb;
   new_value jsonb;
   written json := OLD.as_written;
@@ -194,13 +215,19 @@ BEGIN
       RETURN NEW;  -- by vcon_storage_edited_v1
     END IF;
   END IF;
-  was := to_jsonb(OLD);
-  is_now := to_jsonb(NEW);
-  IF was = is_now THEN
+  -- Without as_written: it may hold numbers that jsonb can't.
+  old_row := OLD;
+  old_row.as_written := NULL;
+  was := to_jsonb(old_row);
+  new_row := NEW;
+  new_row.as_written := NULL;
+  is_now := to_jsonb(new_row);
+  rewritten := NEW.as_written::text IS DISTINCT FROM written::text;
+  IF was = is_now AND NOT rewritten THEN
     RETURN NEW;
   END IF;
 
-  IF written IS NOT NULL AND NEW.as_written::text IS NOT DISTINCT FROM written::text THEN
+  IF written IS NOT NULL AND NOT rewritten THEN
     FOR given IN
       -- The members that a column stands for, the first that is there. "if_there": the other program
       -- keeps the column for itself, so it adds no member.
@@ -406,7 +433,8 @@ BEGIN
 END
 $$;
 
--- As before; a dialog that another program wrote has its history.
+-- As before; a dialog that another program wrote has its history. Where an
+-- older one named vCons by an id that is not the uuid, their parts are found by that.
 CREATE OR REPLACE FUNCTION vcon_storage_rows_v1(v vcons) RETURNS json
   LANGUAGE sql STABLE
   SET search_path FROM CURRENT
@@ -417,20 +445,20 @@ AS $$
     'parties', (
       SELECT coalesce(json_agg(CASE WHEN p.as_written IS NULL THEN to_json(p)
         ELSE json_build_array(p.as_written, NULL) END ORDER BY p.party_index), '[]')
-      FROM parties p WHERE p.vcon_id = v.uuid),
+      FROM parties p WHERE p.vcon_id IN (v.uuid, v.id)),
     'dialog', (
       SELECT coalesce(json_agg(CASE WHEN d.as_written IS NULL
         THEN vcon_storage_dialog_columns_v1(d)
         ELSE json_build_array(d.as_written, d.body) END ORDER BY d.dialog_index), '[]')
-      FROM dialog d WHERE d.vcon_id = v.uuid),
+      FROM dialog d WHERE d.vcon_id IN (v.uuid, v.id)),
     'analysis', (
       SELECT coalesce(json_agg(CASE WHEN a.as_written IS NULL THEN to_json(a)
         ELSE json_build_array(a.as_written, a.body) END ORDER BY a.analysis_index), '[]')
-      FROM analysis a WHERE a.vcon_id = v.uuid),
+      FROM analysis a WHERE a.vcon_id IN (v.uuid, v.id)),
     'attachments', (
       SELECT coalesce(json_agg(CASE WHEN t.as_written IS NULL THEN to_json(t)
         ELSE json_build_array(t.as_written, t.body) END ORDER BY t.attachment_index), '[]')
-      FROM attachments t WHERE t.vcon_id = v.uuid))
+      FROM attachments t WHERE t.vcon_id IN (v.uuid, v.id)))
 $$;
 
 -- After another program changed the party_history of a dialog.
