@@ -28,7 +28,9 @@ BEGIN
       -- A spooled save must not be left out for the sake of this.
       saved_at = coalesce(saved_at, least(updated_at, clock_timestamp()))
     WHERE uuid = ANY (given);
-  IF to_regprocedure('vcon_storage_index_v1(uuid)') IS NOT NULL THEN
+  -- A later migration may bring a search that has an index of its own.
+  IF EXISTS (SELECT FROM pg_proc WHERE proname = 'vcon_storage_index_v1'
+      AND pronamespace = current_schema()::regnamespace) THEN
     FOREACH one IN ARRAY coalesce(given, '{}') LOOP
       EXECUTE 'SELECT vcon_storage_index_v1($1)' USING one;
     END LOOP;
