@@ -10,7 +10,6 @@ from .document import Document, dumps, uuid_of
 from .errors import RefusedError
 from .freshness import TRUST, Freshness
 from .options import Options
-from .query import Query
 from .rows import vcon as vcon_rows
 
 # Classes of SQLSTATE: data exception, integrity constraint violation, program limit exceeded.
@@ -95,17 +94,28 @@ class Functions:
         self._freshness.note(asked, found)
         return found, rest[:-1]
 
-    def search(self, query: Query) -> list[Document]:
-        """Return the vCons that match."""
-        arguments = f"{{{self._tenant}{query.arguments()[1:]}"
-        asked = time.monotonic()
-        answer = self._database.ask("vcon_storage_search_v1", arguments)
-        self._freshness.note(asked, answer)
-        return [vcon_rows.from_found(found) for found in answer["found"]]
+    def search(self, arguments: str) -> dict[str, Any]:
+        """Return a page of a search (`Query.arguments`)."""
+        return self._read("vcon_storage_search_v2", arguments)
+
+    def search_state(self) -> dict[str, Any]:
+        """Return what search has in this database."""
+        return self._database.ask("vcon_storage_search_state_v1", "{}")
+
+    def embed(self, arguments: str) -> dict[str, Any]:
+        """Write an embedding."""
+        return self._read("vcon_storage_embed_v1", arguments)
 
     def version(self) -> str:
         """Return the newest migration that the database has."""
         return str(json.loads(self._database.call("vcon_storage_version_v1", "{}")))
+
+    def _read(self, function: str, arguments: str) -> dict[str, Any]:
+        """Call a function that changes nothing a cache holds."""
+        asked = time.monotonic()
+        answer = self._database.ask(function, f"{{{self._tenant}{arguments[1:]}")
+        self._freshness.note(asked, answer)
+        return answer
 
     def _save(
         self,
