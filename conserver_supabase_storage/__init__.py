@@ -23,7 +23,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .options import Options
     from .query import Query
-    from .search import Hit, SearchPage
+    from .searching import Hit, SearchPage
     from .storage import SupabaseStorage
 
 __all__ = [
@@ -47,10 +47,10 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Hit": ".search",
+    "Hit": ".searching",
     "Options": ".options",
     "Query": ".query",
-    "SearchPage": ".search",
+    "SearchPage": ".searching",
     "SupabaseStorage": ".storage",
 }
 

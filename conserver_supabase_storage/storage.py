@@ -21,7 +21,7 @@ from .options import Options
 from .query import Query, embedding
 from .redis_client import connect
 from .rows import vcon as vcon_rows
-from .search import Hit, Search, SearchPage
+from .searching import Hit, Search, SearchPage
 from .spool import Record, Spool
 from .spooling import Spooling
 from .stats import Stats

@@ -1,8 +1,58 @@
 -- What the migrations make of an empty Supabase database, for reading. Kept in step by a test; the
--- migrations themselves are in conserver_supabase_storage/sql/migrations.
+-- migrations themselves are in conserver_supabase_storage/sql/migrations. Left out: what is there
+-- only with an extension, the table vcon_vectors (vector) and an index on subjects (pg_trgm).
 CREATE SCHEMA public;
 
 COMMENT ON SCHEMA public IS 'standard public schema';
+
+CREATE FUNCTION public.vcon_storage_bodies_v1(p_uuid uuid, p_room integer, p_json integer, p_careful boolean, OUT bodies json, OUT cut boolean) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  SELECT coalesce(json_agg(CASE
+        WHEN b.upto > p_room THEN to_json(left(b.body, (p_room - b.upto + b.size)::integer))
+        WHEN NOT b.is_json THEN to_json(b.body)
+        WHEN p_careful THEN vcon_storage_body_v1(b.body)
+        ELSE b.body::json END) FILTER (WHERE b.upto - b.size < p_room), '[]'),
+      coalesce(max(b.upto), 0) > p_room
+    INTO bodies, cut
+    FROM (
+      SELECT c.*, sum(c.size) OVER (ORDER BY c.size, c.n) AS upto
+      FROM (
+        SELECT a.body, a.n, a.is_json,
+          octet_length(a.body) / CASE WHEN a.is_json THEN p_json ELSE 1 END AS size
+        FROM (
+          SELECT f.body, f.n, f.encoding = 'json' OR left(f.body, 1) IN ('{', '[') AS is_json
+          FROM (
+            SELECT d.dialog_index AS n, coalesce(d.body, d.as_written ->> 'body') AS body,
+              coalesce(d.encoding, d.as_written ->> 'encoding', '') AS encoding,
+              coalesce(d.mediatype, d.as_written ->> 'mediatype') AS mediatype
+            FROM dialog d WHERE d.vcon_id = p_uuid
+            UNION ALL
+            SELECT y.analysis_index, coalesce(y.body, y.as_written ->> 'body'),
+              coalesce(y.encoding, y.as_written ->> 'encoding', ''),
+              coalesce(y.mediatype, y.as_written ->> 'mediatype')
+            FROM analysis y WHERE y.vcon_id = p_uuid
+          ) AS f
+          WHERE f.body <> '' AND vcon_storage_is_text_v1(f.encoding, f.mediatype, left(f.body, 1000))
+        ) AS a
+      ) AS c
+    ) AS b;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_body_v1(p_body text) RETURNS json
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM json_to_tsvector('simple'::regconfig, p_body::json, '["string"]');
+  RETURN p_body::json;
+EXCEPTION WHEN OTHERS THEN
+  RETURN to_json(p_body);
+END
+$$;
 
 CREATE FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off boolean, OUT now double precision) RETURNS record
     LANGUAGE sql STABLE
@@ -62,6 +112,34 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_embed_v1(p_uuid uuid, p_part text, p_model text, p_vector json, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+DECLARE
+  vector_schema text := vcon_storage_vector_schema_v1();
+  was_there boolean := false;
+  state record;
+BEGIN
+  SELECT * INTO state FROM vcon_storage_cache_state_v1();
+  IF vector_schema IS NOT NULL THEN
+    PERFORM FROM vcons WHERE uuid = p_uuid AND (p_tenant IS NULL OR tenant_id = p_tenant)
+      FOR KEY SHARE;
+    was_there := FOUND;
+  END IF;
+  IF was_there THEN
+    EXECUTE format('INSERT INTO vcon_vectors (vcon, part, model, dimension, vector)'
+        ' VALUES ($1, $2, $3, $4, $5::text::%I.vector) ON CONFLICT (vcon, model, part) DO UPDATE'
+        ' SET dimension = excluded.dimension, vector = excluded.vector, saved_at = now()',
+        vector_schema)
+      USING p_uuid, p_part, p_model, json_array_length(p_vector), p_vector;
+  END IF;
+  RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+    'found', was_there, 'refused', CASE WHEN vector_schema IS NULL THEN
+      'embedding: this database has no pgvector, or had none when search was set up' END);
+END
+$_$;
+
 CREATE FUNCTION public.vcon_storage_get_v1(p_uuid uuid, p_known bigint DEFAULT NULL::bigint, p_tenant text DEFAULT NULL::text) RETURNS json
     LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
@@ -88,10 +166,200 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_index_change_v1() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  IF NEW.revision IS NOT DISTINCT FROM (SELECT revision FROM vcons WHERE uuid = NEW.uuid) THEN
+    PERFORM vcon_storage_index_v1(NEW.uuid);
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_index_step_v1(p_count integer DEFAULT 500) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  state vcon_search_state;
+  next_uuid uuid;
+  seen integer := 0;
+  indexed integer := 0;
+BEGIN
+  SELECT * INTO state FROM vcon_search_state FOR UPDATE;
+  IF NOT state.complete THEN
+    FOR next_uuid IN
+      SELECT uuid FROM vcons WHERE state.walked_to IS NULL OR uuid > state.walked_to
+      ORDER BY uuid LIMIT p_count
+    LOOP
+      seen := seen + 1;
+      state.walked_to := next_uuid;
+      IF NOT EXISTS (SELECT FROM vcon_search WHERE uuid = next_uuid) THEN
+        BEGIN
+          PERFORM vcon_storage_index_v1(next_uuid, true);
+          indexed := indexed + 1;
+        EXCEPTION WHEN foreign_key_violation THEN
+          NULL;  -- It was deleted meanwhile.
+        END;
+      END IF;
+    END LOOP;
+    state.complete := seen < p_count;
+    UPDATE vcon_search_state SET walked_to = state.walked_to, complete = state.complete;
+  END IF;
+  RETURN json_build_object('seen', seen, 'indexed', indexed, 'complete', state.complete);
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    SET client_min_messages TO 'error'
+    AS $$
+DECLARE
+  header record;
+  names json;
+  text record;
+  words tsvector := '';
+  marks jsonb := '{}';
+  cut boolean := false;
+BEGIN
+  SELECT v.tenant_id, v.created_at, coalesce(v.saved_at, v.updated_at) AS saved_at,
+      left(coalesce(v.subject, v.as_written ->> 'subject'), 200000) AS subject, s.languages
+    INTO header
+    FROM vcons v, vcon_search_state s WHERE v.uuid = p_uuid;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  BEGIN
+    marks := vcon_storage_marks_v1(p_uuid);
+  EXCEPTION WHEN OTHERS THEN
+    cut := true;
+  END;
+  names := json_build_array(left(header.subject, 10000), (
+    SELECT json_agg(left(coalesce(p.name, p.as_written ->> 'name'), 1000))
+    FROM parties p WHERE p.vcon_id = p_uuid), '0partend0');
+  FOR attempt IN 1..4 LOOP
+    BEGIN
+      text := CASE attempt
+        WHEN 1 THEN vcon_storage_bodies_v1(p_uuid, 262144, 4, false)
+        WHEN 2 THEN vcon_storage_bodies_v1(p_uuid, 262144, 4, true)
+        WHEN 3 THEN vcon_storage_bodies_v1(p_uuid, 65536, 1, true)
+        ELSE ROW('[]'::json, true) END;
+      words := vcon_storage_words_v1(header.languages, names, text.bodies);
+      cut := cut OR text.cut OR attempt > 2;
+      EXIT;
+    EXCEPTION WHEN OTHERS THEN
+      cut := cut OR attempt = 4;
+    END;
+  END LOOP;
+  INSERT INTO vcon_search AS old
+    VALUES (p_uuid, header.tenant_id, header.created_at, header.saved_at, header.subject,
+      CASE WHEN cut THEN marks || '{"cut": true}' ELSE marks END, words)
+    ON CONFLICT (uuid) DO UPDATE SET
+      tenant_id = excluded.tenant_id, created_at = excluded.created_at,
+      saved_at = excluded.saved_at, subject = excluded.subject, marks = excluded.marks,
+      words = excluded.words
+    WHERE NOT p_only_missing;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_is_text_v1(p_encoding text, p_mediatype text, p_start text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+BEGIN
+  RETURN coalesce(p_encoding, '') !~* '^base64' AND coalesce(p_mediatype, '') !~*
+      '^\s*((audio|video|image|font|model)/|application/(octet-stream|pdf|zip|gzip))'
+    -- Some who write base64 don't say so.
+    AND (length(p_start) < 1000 OR p_start !~ '^[A-Za-z0-9+/_=\r\n-]*$');
+END
+$_$;
+
+CREATE FUNCTION public.vcon_storage_languages_v1(p_languages text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  IF coalesce(cardinality(p_languages), 0) = 0 THEN
+    RAISE 'name at least one language';
+  END IF;
+  PERFORM language::regconfig FROM unnest(p_languages) AS language;
+  UPDATE vcon_search_state SET languages = p_languages, walked_to = NULL, complete = false;
+  DELETE FROM vcon_search;
+END
+$$;
+
 CREATE FUNCTION public.vcon_storage_lock_v1(p_uuid uuid) RETURNS void
     LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
     AS $$ SELECT pg_advisory_xact_lock(hashtextextended(p_uuid::text, 8615)) $$;
+
+CREATE FUNCTION public.vcon_storage_mailto_v1(p_mailto text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+BEGIN
+  RETURN regexp_replace(regexp_replace(lower(btrim(p_mailto)), '^mailto:\s*', ''), '\?.*$', '');
+END
+$_$;
+
+CREATE FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  tags text[];
+  purposes text[];
+  attached boolean;
+BEGIN
+  SELECT count(*) > 0, array_agg(a.purpose) || array_agg(a.type),
+      array_agg(a.tag) FILTER (WHERE a.tag IS NOT NULL)
+    INTO attached, purposes, tags
+    FROM (
+      SELECT t.purpose, t.type, tag
+      FROM (
+        SELECT body, as_written,
+          CASE WHEN as_written IS NULL THEN purpose ELSE as_written ->> 'purpose' END AS purpose,
+          CASE WHEN as_written IS NULL THEN type ELSE as_written ->> 'type' END AS type
+        FROM attachments WHERE vcon_id = p_uuid OFFSET 0
+      ) AS t
+      LEFT JOIN LATERAL unnest(CASE WHEN 'tags' IN (t.purpose, t.type)
+        THEN vcon_storage_tags_v1(coalesce(t.body, t.as_written ->> 'body')) END) AS tag ON true
+    ) AS a;
+  RETURN jsonb_strip_nulls(jsonb_build_object(
+    'party', (
+      SELECT jsonb_agg(vcon_storage_party_marks_v1(
+        coalesce(p.tel, p.as_written ->> 'tel'), coalesce(p.mailto, p.as_written ->> 'mailto'),
+        coalesce(p.name, p.as_written ->> 'name'), coalesce(p.uuid, p.as_written ->> 'uuid')))
+      FROM parties p WHERE p.vcon_id = p_uuid),
+    'dialog', (
+      SELECT array_agg(DISTINCT
+        CASE WHEN d.as_written IS NULL THEN d.type ELSE d.as_written ->> 'type' END)
+      FROM dialog d WHERE d.vcon_id = p_uuid),
+    'analysis', (
+      SELECT jsonb_agg(CASE WHEN y.as_written IS NULL
+        THEN jsonb_build_object('type', y.type, 'vendor', y.vendor)
+        ELSE jsonb_build_object('type', y.as_written ->> 'type',
+          'vendor', y.as_written ->> 'vendor') END)
+      FROM analysis y WHERE y.vcon_id = p_uuid),
+    'attached', attached,
+    'attachment', array_remove(purposes, NULL),
+    'tag', tags,
+    'tagged', ARRAY(SELECT DISTINCT split_part(tag, ':', 1) FROM unnest(tags) AS tag)));
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_name_v1(p_name text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  RETURN array_remove(
+    string_to_array(translate(lower(p_name), E'\t\n\r\u00a0\u3000', '     '), ' '), '');
+END
+$$;
 
 CREATE TABLE public.vcons (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -113,6 +381,100 @@ CREATE TABLE public.vcons (
     digest text,
     saved_at timestamp with time zone
 );
+
+CREATE FUNCTION public.vcon_storage_parts_v1(v public.vcons, p_include text[]) RETURNS json
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  SELECT json_build_object(
+    'vcon', v.as_written,
+    'columns', CASE WHEN v.as_written IS NULL THEN to_json(v) END,
+    'parties', CASE WHEN 'parties' = ANY (p_include) THEN (
+      SELECT json_agg(CASE WHEN p.as_written IS NULL THEN to_json(p)
+        ELSE json_build_array(p.as_written, NULL) END ORDER BY p.party_index)
+      FROM parties p WHERE p.vcon_id = v.uuid) END,
+    'dialog', CASE WHEN 'dialog' = ANY (p_include) THEN (
+      SELECT json_agg(CASE WHEN d.as_written IS NULL THEN CASE WHEN 'bodies' = ANY (p_include)
+          THEN to_json(d) ELSE (to_jsonb(d) - 'body')::json END
+        ELSE json_build_array(d.as_written, CASE WHEN 'bodies' = ANY (p_include) THEN d.body END)
+        END ORDER BY d.dialog_index)
+      FROM dialog d WHERE d.vcon_id = v.uuid) END,
+    'analysis', CASE WHEN 'analysis' = ANY (p_include) THEN (
+      SELECT json_agg(CASE WHEN a.as_written IS NULL THEN CASE WHEN 'bodies' = ANY (p_include)
+          THEN to_json(a) ELSE (to_jsonb(a) - 'body')::json END
+        ELSE json_build_array(a.as_written, CASE WHEN 'bodies' = ANY (p_include) THEN a.body END)
+        END ORDER BY a.analysis_index)
+      FROM analysis a WHERE a.vcon_id = v.uuid) END,
+    'attachments', CASE WHEN 'attachments' = ANY (p_include) THEN (
+      SELECT json_agg(CASE WHEN t.as_written IS NULL THEN CASE WHEN 'bodies' = ANY (p_include)
+          THEN to_json(t) ELSE (to_jsonb(t) - 'body')::json END
+        ELSE json_build_array(t.as_written, CASE WHEN 'bodies' = ANY (p_include) THEN t.body END)
+        END ORDER BY t.attachment_index)
+      FROM attachments t WHERE t.vcon_id = v.uuid) END)
+$$;
+
+CREATE FUNCTION public.vcon_storage_party_marks_v1(p_tel text, p_mailto text, p_name text, p_uuid text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+DECLARE
+  tel text;
+  words text[];
+  mark jsonb := '{}';
+BEGIN
+  IF p_tel IS NOT NULL THEN
+    tel := vcon_storage_tel_v1(p_tel);
+    mark := jsonb_build_object('tel', CASE
+      WHEN tel ~ '^\+[0-9]+$' THEN tel || vcon_storage_tel_ends_v1(substr(tel, 2))
+      WHEN tel ~ '^[0-9]+$' THEN ('~' || tel) || vcon_storage_tel_ends_v1(tel)
+      ELSE ARRAY[tel] END);
+  END IF;
+  IF p_name IS NOT NULL THEN
+    words := vcon_storage_name_v1(p_name);
+    mark := mark || jsonb_build_object('name', words || array_remove(ARRAY(
+      SELECT btrim(word, '.,;:!?()[]{}<>"''`') FROM unnest(words) AS word
+      WHERE word ~ '^[.,;:!?()\[\]{}<>"''`]|[.,;:!?()\[\]{}<>"''`]$'), ''));
+  END IF;
+  IF p_mailto IS NOT NULL THEN
+    mark := mark || jsonb_build_object('mailto', vcon_storage_mailto_v1(p_mailto));
+  END IF;
+  IF p_uuid IS NOT NULL THEN
+    mark := mark || jsonb_build_object('uuid', lower(btrim(p_uuid)));
+  END IF;
+  RETURN mark;
+END
+$_$;
+
+CREATE FUNCTION public.vcon_storage_party_shapes_v1(p_party json) RETURNS jsonb[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+DECLARE
+  shape jsonb := '{}';
+  tel text := vcon_storage_tel_v1(p_party ->> 'tel');
+  digits text := ltrim(tel, '+');
+BEGIN
+  IF p_party ->> 'name' IS NOT NULL THEN
+    shape := shape || jsonb_build_object('name', vcon_storage_name_v1(p_party ->> 'name'));
+  END IF;
+  IF p_party ->> 'mailto' IS NOT NULL THEN
+    shape := shape || jsonb_build_object('mailto', vcon_storage_mailto_v1(p_party ->> 'mailto'));
+  END IF;
+  IF p_party ->> 'uuid' IS NOT NULL THEN
+    shape := shape || jsonb_build_object('uuid', lower(btrim(p_party ->> 'uuid')));
+  END IF;
+  IF tel IS NULL THEN
+    RETURN ARRAY[shape];
+  ELSIF digits !~ '^[0-9]+$' THEN
+    RETURN ARRAY[shape || jsonb_build_object('tel', ARRAY[tel])];
+  END IF;
+  -- The number as it is, or one without a country that it ends with.
+  RETURN ARRAY(
+    SELECT shape || jsonb_build_object('tel', ARRAY[token])
+    FROM unnest(tel || ARRAY(
+      SELECT '~' || ending FROM unnest(vcon_storage_tel_ends_v1(digits)) AS ending)) AS token);
+END
+$_$;
 
 CREATE FUNCTION public.vcon_storage_rows_v1(v public.vcons) RETURNS json
     LANGUAGE sql STABLE
@@ -314,6 +676,58 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_search_setup_v1() RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    SET client_min_messages TO 'warning'
+    AS $$
+DECLARE
+  wanted text;
+  place text;
+BEGIN
+  FOREACH wanted IN ARRAY ARRAY['pg_trgm', 'vector'] LOOP
+    IF EXISTS (SELECT FROM pg_available_extensions
+        WHERE name = wanted AND installed_version IS NULL) THEN
+      BEGIN
+        EXECUTE format('CREATE EXTENSION %I SCHEMA %I', wanted,
+          coalesce(to_regnamespace('extensions')::text, current_schema()));
+      EXCEPTION WHEN insufficient_privilege OR feature_not_supported OR undefined_file THEN
+        NULL;
+      END;
+    END IF;
+    SELECT n.nspname INTO place FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+      WHERE e.extname = wanted;
+    IF NOT FOUND THEN
+      CONTINUE;
+    ELSIF wanted = 'pg_trgm' THEN
+      EXECUTE format('CREATE INDEX IF NOT EXISTS idx_vcon_search_subject ON vcon_search'
+    ELSE
+      EXECUTE format('CREATE TABLE IF NOT EXISTS vcon_vectors ('
+        ' vcon uuid NOT NULL REFERENCES vcons (uuid) ON DELETE CASCADE ON UPDATE CASCADE,'
+        ' part text NOT NULL, model text NOT NULL, dimension integer NOT NULL,'
+        ' vector %I.vector NOT NULL, saved_at timestamptz NOT NULL DEFAULT now(),'
+        ' PRIMARY KEY (vcon, model, part))', place);
+      ALTER TABLE vcon_vectors ENABLE ROW LEVEL SECURITY;
+      REVOKE ALL ON vcon_vectors FROM PUBLIC, anon, authenticated;
+      GRANT SELECT, INSERT, UPDATE, DELETE ON vcon_vectors TO service_role;
+      EXECUTE format('GRANT USAGE ON SCHEMA %I TO service_role', place);
+    END IF;
+  END LOOP;
+  RETURN vcon_storage_search_state_v1();
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_search_state_v1() RETURNS json
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  SELECT json_build_object('episode', c.episode, 'off', c.off, 'now', c.now,
+    'complete', s.complete, 'languages', s.languages,
+    'substring_index', to_regclass('idx_vcon_search_subject') IS NOT NULL,
+    'embeddings', vcon_storage_vector_schema_v1() IS NOT NULL)
+  FROM vcon_storage_cache_state_v1() c, vcon_search_state s
+$$;
+
 CREATE FUNCTION public.vcon_storage_search_v1(p_subject text, p_start timestamp with time zone, p_end timestamp with time zone, p_limit integer, p_tenant text DEFAULT NULL::text) RETURNS json
     LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
@@ -334,10 +748,404 @@ CREATE FUNCTION public.vcon_storage_search_v1(p_subject text, p_start timestamp 
   FROM vcon_storage_cache_state_v1() s
 $$;
 
+CREATE FUNCTION public.vcon_storage_search_v2(p_query json, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    SET client_min_messages TO 'error'
+    AS $_$
+DECLARE
+  counted CONSTANT integer := 10000;  -- so many are counted one by one
+  ranked CONSTANT integer := 10000;   -- so many of the newest are ranked by their words
+  listed CONSTANT integer := 200;     -- so many of each list are fused
+  state record;
+  language text;
+  words tsquery;
+  subject text;
+  mark jsonb := '{}';
+  marks jsonb[];
+  criteria text := 'true';
+  matching text;
+  after json := p_query -> 'after';
+  sort text := coalesce(p_query ->> 'order', 'newest');
+  key text;
+  floor timestamptz := (p_query -> 'after' ->> 'floor')::timestamptz;
+  uuids uuid[];
+  vector_schema text;
+  dimension integer := json_array_length(p_query -> 'vector');
+  nearest text;
+  fused text;
+  list_uuids uuid[];
+  list_ranks double precision[];
+  page text;
+  answer json;
+  total bigint;
+  plan json;
+  explained text;
+BEGIN
+  SELECT c.episode, c.off, c.now, s.languages, s.complete INTO state
+    FROM vcon_storage_cache_state_v1() c, vcon_search_state s;
+  language := coalesce(p_query ->> 'language', state.languages[1]);
+
+  -- Criteria. $1 marks, $2 words, $3 subject, $4 tenant, $5 start, $6 end, $7 since, $8 uuids
+  IF p_query -> 'tags' IS NOT NULL THEN
+    mark := mark || jsonb_strip_nulls(jsonb_build_object(
+      'tag', (SELECT jsonb_agg(concat(t.key, ':', t.value)) FROM json_each_text(p_query -> 'tags') t
+        WHERE t.value IS NOT NULL),
+      'tagged', (SELECT jsonb_agg(t.key) FROM json_each_text(p_query -> 'tags') t)));
+  END IF;
+  IF p_query ->> 'dialog_type' IS NOT NULL THEN
+    mark := mark || jsonb_build_object('dialog', jsonb_build_array(p_query ->> 'dialog_type'));
+  END IF;
+  IF coalesce(p_query ->> 'analysis_type', p_query ->> 'vendor') IS NOT NULL THEN
+    mark := mark || jsonb_build_object('analysis', jsonb_build_array(jsonb_strip_nulls(
+      jsonb_build_object('type', p_query ->> 'analysis_type', 'vendor', p_query ->> 'vendor'))));
+  END IF;
+  IF p_query ->> 'attached' IS NOT NULL THEN
+    mark := mark || jsonb_build_object('attached', (p_query ->> 'attached')::boolean);
+  END IF;
+  IF p_query ->> 'attachment' IS NOT NULL THEN
+    mark := mark || jsonb_build_object('attachment', jsonb_build_array(p_query ->> 'attachment'));
+  END IF;
+  IF p_query -> 'party' IS NOT NULL THEN
+    marks := ARRAY(SELECT mark || jsonb_build_object('party', jsonb_build_array(shape))
+      FROM unnest(vcon_storage_party_shapes_v1(p_query -> 'party')) AS shape);
+  ELSIF p_query ->> 'anybody' IS NOT NULL THEN
+    marks := ARRAY(SELECT mark || jsonb_build_object('party', jsonb_build_array(shape))
+      FROM unnest(ARRAY['name', 'mailto', 'uuid', 'tel']) AS field,
+        unnest(vcon_storage_party_shapes_v1(
+          json_build_object(field, p_query ->> 'anybody'))) AS shape);
+  ELSIF mark <> '{}' THEN
+    marks := ARRAY[mark];
+  END IF;
+  IF cardinality(marks) = 1 THEN
+    criteria := criteria || ' AND s.marks @> $1[1]';
+  ELSIF marks IS NOT NULL THEN
+    criteria := criteria || ' AND s.marks @> ANY ($1)';
+  END IF;
+  IF p_query ->> 'subject' IS NOT NULL THEN
+    subject := '%' || replace(replace(replace(
+      p_query ->> 'subject', '\', '\\'), '%', '\%'), '_', '\_') || '%';
+    criteria := criteria || ' AND s.subject ILIKE $3';
+  END IF;
+  IF coalesce(p_tenant, p_query ->> 'tenant') IS NOT NULL THEN
+    criteria := criteria || ' AND s.tenant_id = $4';
+  END IF;
+  IF p_query ->> 'start' IS NOT NULL THEN
+    criteria := criteria || ' AND s.created_at >= $5';
+  END IF;
+  IF p_query ->> 'end' IS NOT NULL THEN
+    criteria := criteria || ' AND s.created_at <= $6';
+  END IF;
+  IF p_query ->> 'since' IS NOT NULL THEN
+    criteria := criteria || ' AND s.saved_at >= $7';
+  END IF;
+  IF p_query -> 'uuids' IS NOT NULL THEN
+    uuids := ARRAY(SELECT value::uuid FROM json_array_elements_text(p_query -> 'uuids') AS value);
+    criteria := criteria || ' AND s.uuid = ANY ($8)';
+  END IF;
+  matching := criteria;
+  IF p_query ->> 'text' IS NOT NULL THEN
+    IF NOT language = ANY (state.languages) THEN
+      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+        'refused', format('language: this database indexes %s',
+          array_to_string(state.languages, ', ')));
+    END IF;
+    words := websearch_to_tsquery(language::regconfig, p_query ->> 'text');
+    IF numnode(words) = 0 THEN
+      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+        'refused', format('text: has no word to search by in the language %s', language));
+    END IF;
+    matching := matching || ' AND s.words @@ $2';
+  END IF;
+
+  -- The nearest embeddings, and what they are fused with. The dimension is a number and the schema
+  -- the extension's, so that an index made for this dimension serves.
+  IF dimension IS NOT NULL THEN
+    vector_schema := vcon_storage_vector_schema_v1();
+    IF vector_schema IS NULL THEN
+      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+        'refused', 'embedding: this database has no pgvector, or had none when search was set up');
+    END IF;
+    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    nearest := format($sql$
+      SELECT f.uuid, 1 - min(f.distance) AS rank FROM (
+        SELECT e.vcon AS uuid,
+          (e.vector::%1$I.vector(%2$s)) OPERATOR(%1$I.<=>) $9::text::%1$I.vector(%2$s) AS distance
+        FROM vcon_vectors e JOIN vcon_search s ON s.uuid = e.vcon
+        WHERE e.dimension = %2$s AND e.model = $10%3$s AND %4$s
+        ORDER BY (e.vector::%1$I.vector(%2$s)) OPERATOR(%1$I.<=>) $9::text::%1$I.vector(%2$s)
+        LIMIT %5$s) AS f
+      GROUP BY f.uuid$sql$, vector_schema, dimension,
+      CASE WHEN p_query ->> 'part' IS NOT NULL THEN ' AND e.part = $11' END, criteria, listed);
+  END IF;
+  IF words IS NOT NULL AND sort = 'rank' THEN
+    page := format('SELECT s.*, ts_rank(s.words, $2) AS rank FROM (SELECT * FROM vcon_search s'
+      ' WHERE %s%s ORDER BY s.created_at DESC%s) AS s', matching,
+      CASE WHEN floor IS NOT NULL THEN ' AND s.created_at >= $12' END,
+      CASE WHEN after IS NULL OR nearest IS NOT NULL THEN format(' LIMIT %s', ranked) END);
+  END IF;
+  IF nearest IS NOT NULL AND words IS NOT NULL THEN
+    -- Reciprocal rank fusion with k = 60: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion
+    -- outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009.
+    fused := format($sql$
+      SELECT uuid, sum(1.0::double precision / (60 + place)) AS rank FROM (
+        (SELECT n.uuid, row_number() OVER (ORDER BY n.rank DESC, n.uuid) AS place FROM (%s) AS n)
+        UNION ALL
+        (SELECT t.uuid, row_number() OVER (ORDER BY t.rank DESC, t.uuid) AS place FROM (%s) AS t
+          ORDER BY 2 LIMIT %s)) AS both_lists
+      GROUP BY uuid$sql$, nearest, page, listed);
+  ELSE
+    fused := nearest;
+  END IF;
+  IF after -> 'rest' IS NOT NULL THEN
+    list_uuids := ARRAY(SELECT (e ->> 0)::uuid FROM json_array_elements(after -> 'rest') AS e);
+    list_ranks := ARRAY(
+      SELECT (e ->> 1)::double precision FROM json_array_elements(after -> 'rest') AS e);
+  ELSIF fused IS NOT NULL AND p_query ->> 'explain' IS NULL THEN
+    EXECUTE format('SELECT coalesce(array_agg(uuid ORDER BY rank DESC, uuid), ''{}''),'
+        ' array_agg(rank ORDER BY rank DESC, uuid) FROM (%s) AS l', fused)
+      INTO list_uuids, list_ranks
+      USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+        (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+        (p_query ->> 'since')::timestamptz, uuids, p_query ->> 'vector', p_query ->> 'model',
+        p_query ->> 'part', floor;
+  END IF;
+
+  -- The page: $13 limit, $14 and $15 where the one before ended, $16 its rank.
+  IF fused IS NOT NULL THEN
+    page := format('SELECT s.*, l.rank, l.n FROM unnest($17, $18) WITH ORDINALITY AS l (uuid, rank, n)'
+      ' JOIN vcon_search s ON s.uuid = l.uuid WHERE %s ORDER BY l.n LIMIT $13 + 1', criteria);
+    key := 'n';
+  ELSIF words IS NOT NULL AND sort = 'rank' THEN
+    page := format('SELECT *, row_number() OVER (ORDER BY rank DESC, uuid DESC) AS n,'
+      ' count(*) OVER () AS all_ranked, min(created_at) OVER () AS oldest FROM (%s) AS r', page);
+    page := format('SELECT * FROM (%s) AS p%s ORDER BY rank DESC, uuid DESC LIMIT $13 + 1', page,
+      CASE WHEN after IS NOT NULL THEN ' WHERE (rank, uuid) < ($16, $15)' END);
+    key := 'n';
+  ELSE
+    page := CASE sort
+      WHEN 'newest' THEN format(
+        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
+        ' ORDER BY s.created_at DESC, s.uuid DESC LIMIT $13 + 1', matching,
+        CASE WHEN after IS NOT NULL THEN ' AND (s.created_at, s.uuid) < ($14, $15)' END)
+      WHEN 'oldest' THEN format(
+        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
+        ' ORDER BY s.created_at, s.uuid LIMIT $13 + 1', matching,
+        CASE WHEN after IS NOT NULL THEN ' AND (s.created_at, s.uuid) > ($14, $15)' END)
+      ELSE format(
+        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
+        ' ORDER BY s.saved_at, s.uuid LIMIT $13 + 1', matching,
+        CASE WHEN after IS NOT NULL THEN ' AND (s.saved_at, s.uuid) > ($14, $15)' END) END;
+    page := format(page, CASE WHEN words IS NULL THEN 'NULL::real' ELSE 'ts_rank(s.words, $2)' END);
+    key := NULL;
+  END IF;
+  explained := page;
+  page := format($sql$
+    SELECT json_build_object(
+      'more', count(*) > $13,
+      'floor', %1$s,
+      'hits', coalesce(json_agg(json_build_object(
+        'uuid', f.uuid, 'created_at', f.created_at, 'saved_at', f.saved_at, 'rank', f.rank,
+        'subject', CASE WHEN $19 THEN f.subject END,
+        'names', CASE WHEN $19 THEN (SELECT json_agg(coalesce(p.name, p.as_written ->> 'name')
+          ORDER BY p.party_index) FROM parties p WHERE p.vcon_id = f.uuid) END,
+        'snippet', CASE WHEN $19 AND $2 IS NOT NULL
+          THEN vcon_storage_snippet_v1(f.uuid, $2, $20) END,
+        'rows', CASE WHEN $21 IS NULL THEN vcon_storage_rows_v1(v)
+          ELSE vcon_storage_parts_v1(v, $21) END
+      ) ORDER BY f.place) FILTER (WHERE f.place <= $13), '[]'))
+    FROM (SELECT page.*, row_number() OVER () AS place FROM (%2$s) AS page) AS f
+    JOIN vcons v ON v.uuid = f.uuid$sql$,
+    CASE WHEN words IS NOT NULL AND sort = 'rank' AND fused IS NULL AND after IS NULL
+      THEN format('CASE WHEN max(f.all_ranked) >= %s THEN min(f.oldest) END', ranked)
+      ELSE '$12' END, page);
+  IF p_query ->> 'explain' IS NOT NULL THEN
+    page := 'EXPLAIN (FORMAT JSON) ' || coalesce(CASE WHEN after IS NULL THEN fused END, explained);
+  END IF;
+  EXECUTE page INTO answer
+    USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+      (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+      (p_query ->> 'since')::timestamptz, uuids, p_query ->> 'vector', p_query ->> 'model',
+      p_query ->> 'part', floor, coalesce((p_query ->> 'limit')::integer, 100),
+      (after ->> 'at')::timestamptz, (after ->> 'uuid')::uuid, (after ->> 'rank')::real,
+      list_uuids, list_ranks, coalesce((p_query ->> 'details')::boolean, false), language,
+      CASE WHEN p_query -> 'include' IS NOT NULL THEN ARRAY(
+        SELECT part FROM json_array_elements_text(p_query -> 'include') AS part) END;
+  IF p_query ->> 'explain' IS NOT NULL THEN
+    RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+      'plan', answer);
+  END IF;
+
+  IF fused IS NOT NULL THEN
+    total := cardinality(list_uuids);
+  ELSIF (p_query ->> 'total')::boolean THEN
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM vcon_search s WHERE %s LIMIT %s) AS c',
+        matching, counted + 1)
+      INTO total
+      USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+        (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+        (p_query ->> 'since')::timestamptz, uuids;
+    IF total > counted THEN
+      EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM vcon_search s WHERE %s', matching)
+        INTO plan
+        USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+          (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+          (p_query ->> 'since')::timestamptz, uuids;
+      total := greatest(total, (plan -> 0 -> 'Plan' ->> 'Plan Rows')::numeric::bigint);
+    END IF;
+  END IF;
+  RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+    'complete', state.complete, 'total', total,
+    'exact', fused IS NULL AND total <= counted, 'more', answer -> 'more',
+    'floor', answer -> 'floor', 'hits', answer -> 'hits',
+    'rest', CASE WHEN fused IS NOT NULL THEN (
+      SELECT coalesce(json_agg(json_build_array(l.uuid, l.rank) ORDER BY l.n), '[]')
+      FROM unnest(list_uuids, list_ranks) WITH ORDINALITY AS l (uuid, rank, n)
+      WHERE l.n > coalesce((
+        SELECT max(array_position(list_uuids, (hit ->> 'uuid')::uuid))
+        FROM json_array_elements(answer -> 'hits') AS hit), 0)) END);
+END
+$_$;
+
+CREATE FUNCTION public.vcon_storage_snippet_v1(p_uuid uuid, p_query tsquery, p_language text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    SET client_min_messages TO 'error'
+    AS $_$
+DECLARE
+  stems text[] := ARRAY(
+    SELECT left(stem, CASE WHEN length(stem) > 4 THEN length(stem) - 1 ELSE 4 END)
+    FROM (SELECT replace(m[1], '''''', '''') AS stem
+      FROM regexp_matches(querytree(p_query), '''((?:[^'']|'''')+)''', 'g') AS m) AS s);
+  shown text;
+  small text;
+  piece text;
+  place integer;
+  passed integer;
+BEGIN
+  FOR shown IN
+    SELECT left(subject, 200000) FROM vcons WHERE uuid = p_uuid
+    UNION ALL (SELECT coalesce(name, as_written ->> 'name') FROM parties
+      WHERE vcon_id = p_uuid ORDER BY party_index)
+    UNION ALL (SELECT CASE WHEN left(f.body, 1) IN ('{', '[') OR f.encoding = 'json' THEN (
+          SELECT string_agg(said #>> '{}', ' ') FROM jsonb_path_query(
+            vcon_storage_body_v1(f.body)::jsonb, 'strict $.** ? (@.type() == "string")') AS said)
+        ELSE f.body END
+      FROM (
+        SELECT 1 AS part, analysis_index AS n, left(coalesce(body, as_written ->> 'body'), 262144) AS body,
+          coalesce(encoding, as_written ->> 'encoding', '') AS encoding,
+          coalesce(mediatype, as_written ->> 'mediatype') AS mediatype
+        FROM analysis WHERE vcon_id = p_uuid
+        UNION ALL
+        SELECT 2, dialog_index, left(coalesce(body, as_written ->> 'body'), 262144),
+          coalesce(encoding, as_written ->> 'encoding', ''),
+          coalesce(mediatype, as_written ->> 'mediatype')
+        FROM dialog WHERE vcon_id = p_uuid
+        ORDER BY part, n
+      ) AS f
+      WHERE f.body <> '' AND vcon_storage_is_text_v1(f.encoding, f.mediatype, left(f.body, 1000)))
+  LOOP
+    shown := translate(shown, U&'\E000\E001', '');
+    small := lower(shown);
+    passed := 0;
+    FOR attempt IN 1..5 LOOP
+      SELECT min(strpos(substr(small, passed + 1), stem)) INTO place
+        FROM unnest(stems) AS stem WHERE strpos(substr(small, passed + 1), stem) > 0;
+      EXIT WHEN place IS NULL;
+      piece := ts_headline(p_language::regconfig,
+        CASE WHEN passed + place <= 200 THEN left(shown, 1000)
+          ELSE regexp_replace(substr(shown, passed + place - 200, 1000), '^\S+\s', '') END,
+        p_query, U&'StartSel="\E000", StopSel="\E001", MaxWords=30, MinWords=12');
+      IF piece LIKE U&'%\E000%' THEN
+        RETURN piece;
+      END IF;
+      passed := passed + place + 200;
+    END LOOP;
+  END LOOP;
+  RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;  -- A snippet is a help, not an answer.
+END
+$_$;
+
+CREATE FUNCTION public.vcon_storage_tags_v1(p_body text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  RETURN CASE left(ltrim(p_body, E' \t\r\n'), 1)
+    WHEN '[' THEN ARRAY(
+      SELECT tag FROM json_array_elements_text(p_body::json) AS tag WHERE tag IS NOT NULL)
+    WHEN '{' THEN ARRAY(
+      SELECT concat(key, ':', value) FROM json_each_text(p_body::json)) END;
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_tel_ends_v1(p_digits text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  -- E.164 has at most 15 digits; what is longer is no number that somebody writes in two ways.
+  IF length(p_digits) NOT BETWEEN 8 AND 15 THEN
+    RETURN ARRAY[p_digits];
+  END IF;
+  RETURN ARRAY(SELECT substr(p_digits, n) FROM generate_series(1, length(p_digits) - 6) AS n);
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_tel_v1(p_tel text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+DECLARE
+  shown text := lower(btrim(left(p_tel, 2000)));
+  number text := regexp_replace(split_part(regexp_replace(shown, '^tel:', ''), ';', 1),
+    '[\s,]*(x|ext\.?|extension|#)\s*[0-9]+$', '');
+  digits text := regexp_replace(replace(number, '(0)', ''), '[^0-9]', '', 'g');
+BEGIN
+  IF digits = '' OR number ~ '[[:alpha:]@]' THEN
+    RETURN shown;
+  ELSIF number ~ '^[^0-9]*\+' THEN
+    RETURN '+' || digits;
+  ELSIF digits LIKE '00_%' THEN
+    RETURN '+' || substr(digits, 3);
+  END IF;
+  RETURN coalesce(nullif(ltrim(digits, '0'), ''), digits);
+END
+$_$;
+
+CREATE FUNCTION public.vcon_storage_vector_schema_v1() RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+  WHERE e.extname = 'vector' AND to_regclass('vcon_vectors') IS NOT NULL
+$$;
+
 CREATE FUNCTION public.vcon_storage_version_v1() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'public', 'pg_temp'
-    AS $$ SELECT '20261123120000' $$;
+    AS $$ SELECT '20261124120000' $$;
+
+CREATE FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) RETURNS tsvector
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  language text;
+  words tsvector := '';
+BEGIN
+  FOREACH language IN ARRAY p_languages LOOP
+    -- The last name is a word that nobody writes, and keeps phrases from reaching into a body.
+    words := words || setweight(json_to_tsvector(language::regconfig, p_names, '["string"]'), 'A')
+      || json_to_tsvector(language::regconfig, p_bodies, '["string"]');
+  END LOOP;
+  RETURN ts_delete(words, '0partend0');
+END
+$$;
 
 CREATE TABLE public.analysis (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -453,6 +1261,24 @@ CREATE SEQUENCE public.vcon_revision
     NO MAXVALUE
     CACHE 1;
 
+CREATE TABLE public.vcon_search (
+    uuid uuid NOT NULL,
+    tenant_id text,
+    created_at timestamp with time zone NOT NULL,
+    saved_at timestamp with time zone NOT NULL,
+    subject text,
+    marks jsonb NOT NULL,
+    words tsvector NOT NULL
+);
+
+CREATE TABLE public.vcon_search_state (
+    only_row boolean DEFAULT true NOT NULL,
+    languages text[] DEFAULT '{english}'::text[] NOT NULL,
+    walked_to uuid,
+    complete boolean DEFAULT true NOT NULL,
+    CONSTRAINT vcon_search_state_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE public.vcon_tombstones (
     uuid uuid NOT NULL,
     deleted_at timestamp with time zone NOT NULL
@@ -488,6 +1314,12 @@ ALTER TABLE ONLY public.vcon_cache_doubts
 ALTER TABLE ONLY public.vcon_cache_state
     ADD CONSTRAINT vcon_cache_state_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY public.vcon_search
+    ADD CONSTRAINT vcon_search_pkey PRIMARY KEY (uuid);
+
+ALTER TABLE ONLY public.vcon_search_state
+    ADD CONSTRAINT vcon_search_state_pkey PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY public.vcon_tombstones
     ADD CONSTRAINT vcon_tombstones_pkey PRIMARY KEY (uuid);
 
@@ -497,7 +1329,19 @@ ALTER TABLE ONLY public.vcons
 ALTER TABLE ONLY public.vcons
     ADD CONSTRAINT vcons_uuid_key UNIQUE (uuid);
 
+CREATE INDEX idx_vcon_search_created ON public.vcon_search USING btree (created_at, uuid);
+
+CREATE INDEX idx_vcon_search_marks ON public.vcon_search USING gin (marks jsonb_path_ops) WITH (gin_pending_list_limit='1024');
+
+CREATE INDEX idx_vcon_search_saved ON public.vcon_search USING btree (saved_at, uuid);
+
+CREATE INDEX idx_vcon_search_tenant ON public.vcon_search USING btree (tenant_id, created_at, uuid) WHERE (tenant_id IS NOT NULL);
+
+CREATE INDEX idx_vcon_search_words ON public.vcon_search USING gin (words) WITH (gin_pending_list_limit='1024');
+
 CREATE INDEX idx_vcons_created_at ON public.vcons USING btree (created_at);
+
+CREATE CONSTRAINT TRIGGER vcon_storage_index AFTER INSERT OR UPDATE ON public.vcons DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((current_setting('vcon_storage.saving'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.vcon_storage_index_change_v1();
 
 ALTER TABLE ONLY public.analysis
     ADD CONSTRAINT analysis_vcon_id_fkey FOREIGN KEY (vcon_id) REFERENCES public.vcons(uuid) ON DELETE CASCADE;
@@ -511,6 +1355,9 @@ ALTER TABLE ONLY public.dialog
 ALTER TABLE ONLY public.parties
     ADD CONSTRAINT parties_vcon_id_fkey FOREIGN KEY (vcon_id) REFERENCES public.vcons(uuid) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.vcon_search
+    ADD CONSTRAINT vcon_search_uuid_fkey FOREIGN KEY (uuid) REFERENCES public.vcons(uuid) ON UPDATE CASCADE ON DELETE CASCADE;
+
 ALTER TABLE public.analysis ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.attachments ENABLE ROW LEVEL SECURITY;
@@ -523,6 +1370,10 @@ ALTER TABLE public.vcon_cache_doubts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.vcon_cache_state ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.vcon_search ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.vcon_search_state ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.vcon_tombstones ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.vcons ENABLE ROW LEVEL SECURITY;
@@ -530,6 +1381,12 @@ ALTER TABLE public.vcons ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA public TO anon;
 GRANT USAGE ON SCHEMA public TO authenticated;
 GRANT USAGE ON SCHEMA public TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_bodies_v1(p_uuid uuid, p_room integer, p_json integer, p_careful boolean, OUT bodies json, OUT cut boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_bodies_v1(p_uuid uuid, p_room integer, p_json integer, p_careful boolean, OUT bodies json, OUT cut boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_body_v1(p_body text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_body_v1(p_body text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off boolean, OUT now double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off boolean, OUT now double precision) TO service_role;
@@ -540,16 +1397,50 @@ GRANT ALL ON FUNCTION public.vcon_storage_delete_v1(p_uuid uuid, p_tenant text, 
 REVOKE ALL ON FUNCTION public.vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision, p_deadline double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision, p_deadline double precision) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_embed_v1(p_uuid uuid, p_part text, p_model text, p_vector json, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_embed_v1(p_uuid uuid, p_part text, p_model text, p_vector json, p_tenant text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_get_v1(p_uuid uuid, p_known bigint, p_tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_get_v1(p_uuid uuid, p_known bigint, p_tenant text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_in_time_v1(p_deadline double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_in_time_v1(p_deadline double precision) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_index_change_v1() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_index_step_v1(p_count integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_index_step_v1(p_count integer) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_is_text_v1(p_encoding text, p_mediatype text, p_start text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_is_text_v1(p_encoding text, p_mediatype text, p_start text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_languages_v1(p_languages text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_lock_v1(p_uuid uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_lock_v1(p_uuid uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_mailto_v1(p_mailto text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_mailto_v1(p_mailto text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_name_v1(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_name_v1(p_name text) TO service_role;
+
 GRANT ALL ON TABLE public.vcons TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_parts_v1(v public.vcons, p_include text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_parts_v1(v public.vcons, p_include text[]) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_party_marks_v1(p_tel text, p_mailto text, p_name text, p_uuid text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_party_marks_v1(p_tel text, p_mailto text, p_name text, p_uuid text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_party_shapes_v1(p_party json) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_party_shapes_v1(p_party json) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_rows_v1(v public.vcons) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_rows_v1(v public.vcons) TO service_role;
@@ -557,11 +1448,37 @@ GRANT ALL ON FUNCTION public.vcon_storage_rows_v1(v public.vcons) TO service_rol
 REVOKE ALL ON FUNCTION public.vcon_storage_save_v1(p_uuid uuid, p_digest text, p_vcon json, p_parties json, p_dialog json, p_analysis json, p_attachments json, p_tenant text, p_not_after double precision, p_touch boolean, p_deadline double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_save_v1(p_uuid uuid, p_digest text, p_vcon json, p_parties json, p_dialog json, p_analysis json, p_attachments json, p_tenant text, p_not_after double precision, p_touch boolean, p_deadline double precision) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_search_setup_v1() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_search_state_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_search_state_v1() TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_search_v1(p_subject text, p_start timestamp with time zone, p_end timestamp with time zone, p_limit integer, p_tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_search_v1(p_subject text, p_start timestamp with time zone, p_end timestamp with time zone, p_limit integer, p_tenant text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_search_v2(p_query json, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_search_v2(p_query json, p_tenant text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_snippet_v1(p_uuid uuid, p_query tsquery, p_language text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_snippet_v1(p_uuid uuid, p_query tsquery, p_language text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_tags_v1(p_body text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_tags_v1(p_body text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_tel_ends_v1(p_digits text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_tel_ends_v1(p_digits text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_tel_v1(p_tel text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_tel_v1(p_tel text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_vector_schema_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_vector_schema_v1() TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_version_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_version_v1() TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) TO service_role;
 
 GRANT ALL ON TABLE public.analysis TO service_role;
 
@@ -576,5 +1493,9 @@ GRANT ALL ON TABLE public.vcon_cache_doubts TO service_role;
 GRANT ALL ON TABLE public.vcon_cache_state TO service_role;
 
 GRANT ALL ON SEQUENCE public.vcon_revision TO service_role;
+
+GRANT ALL ON TABLE public.vcon_search TO service_role;
+
+GRANT ALL ON TABLE public.vcon_search_state TO service_role;
 
 GRANT ALL ON TABLE public.vcon_tombstones TO service_role;

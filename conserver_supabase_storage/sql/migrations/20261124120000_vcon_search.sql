@@ -799,8 +799,8 @@ BEGIN
       p_query ->> 'part', floor, coalesce((p_query ->> 'limit')::integer, 100),
       (after ->> 'at')::timestamptz, (after ->> 'uuid')::uuid, (after ->> 'rank')::real,
       list_uuids, list_ranks, coalesce((p_query ->> 'details')::boolean, false), language,
-      (SELECT array_agg(part) FROM json_array_elements_text(p_query -> 'include') AS part
-        HAVING p_query -> 'include' IS NOT NULL);
+      CASE WHEN p_query -> 'include' IS NOT NULL THEN ARRAY(
+        SELECT part FROM json_array_elements_text(p_query -> 'include') AS part) END;
   IF p_query ->> 'explain' IS NOT NULL THEN
     RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
       'plan', answer);
