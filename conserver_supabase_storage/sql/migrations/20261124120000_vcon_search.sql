@@ -79,12 +79,16 @@ CREATE OR REPLACE FUNCTION vcon_storage_tel_ends_v1(p_digits text) RETURNS text[
   LANGUAGE plpgsql IMMUTABLE
   SET search_path FROM CURRENT
 AS $$
+DECLARE
+  ends text[] := ARRAY[p_digits];
 BEGIN
   -- E.164 has at most 15 digits; what is longer is no number that somebody writes in two ways.
-  IF length(p_digits) NOT BETWEEN 8 AND 15 THEN
-    RETURN ARRAY[p_digits];
+  IF length(p_digits) <= 15 THEN
+    FOR n IN 2..length(p_digits) - 6 LOOP
+      ends := ends || substr(p_digits, n);
+    END LOOP;
   END IF;
-  RETURN ARRAY(SELECT substr(p_digits, n) FROM generate_series(1, length(p_digits) - 6) AS n);
+  RETURN ends;
 END
 $$;
 
@@ -130,9 +134,11 @@ BEGIN
   END IF;
   IF p_name IS NOT NULL THEN
     words := vcon_storage_name_v1(p_name);
-    mark := mark || jsonb_build_object('name', words || array_remove(ARRAY(
-      SELECT btrim(word, '.,;:!?()[]{}<>"''`') FROM unnest(words) AS word
-      WHERE word ~ '^[.,;:!?()\[\]{}<>"''`]|[.,;:!?()\[\]{}<>"''`]$'), ''));
+    IF p_name ~ '[.,;:!?()\[\]{}<>"''`]' THEN
+      words := words || array_remove(ARRAY(
+        SELECT btrim(word, '.,;:!?()[]{}<>"''`') FROM unnest(words) AS word), '');
+    END IF;
+    mark := mark || jsonb_build_object('name', words);
   END IF;
   IF p_mailto IS NOT NULL THEN
     mark := mark || jsonb_build_object('mailto', vcon_storage_mailto_v1(p_mailto));
@@ -235,24 +241,29 @@ BEGIN
         FROM (
           SELECT f.body, f.n, f.encoding = 'json' OR left(f.body, 1) IN ('{', '[') AS is_json
           FROM (
-            SELECT d.dialog_index AS n, coalesce(d.body, d.as_written ->> 'body') AS body,
+            SELECT d.dialog_index AS n, coalesce(d.body::text, d.as_written ->> 'body') AS body,
               coalesce(d.encoding, d.as_written ->> 'encoding', '') AS encoding,
               coalesce(d.mediatype, d.as_written ->> 'mediatype') AS mediatype
             FROM dialog d WHERE d.vcon_id = p_uuid
             UNION ALL
-            SELECT y.analysis_index, coalesce(y.body, y.as_written ->> 'body'),
+            SELECT y.analysis_index, coalesce(y.body::text, y.as_written ->> 'body'),
               coalesce(y.encoding, y.as_written ->> 'encoding', ''),
               coalesce(y.mediatype, y.as_written ->> 'mediatype')
             FROM analysis y WHERE y.vcon_id = p_uuid
           ) AS f
-          WHERE f.body <> '' AND vcon_storage_is_text_v1(f.encoding, f.mediatype, left(f.body, 1000))
+          -- Most are known by the first two lines.
+          WHERE f.body <> '' AND f.encoding <> 'base64url' AND (
+            octet_length(f.body) < 1000 AND f.encoding IN ('none', 'json')
+              AND coalesce(f.mediatype, 'text/plain') = 'text/plain'
+            OR vcon_storage_is_text_v1(f.encoding, f.mediatype, left(f.body, 1000)))
         ) AS a
       ) AS c
     ) AS b;
 END
 $$;
 
--- The marks of a vCon: its criteria that are met exactly or not at all.
+-- The marks of a vCon: its criteria that are met exactly or not at all. (The casts are for tables of
+-- another program in which these columns have had another type.)
 CREATE OR REPLACE FUNCTION vcon_storage_marks_v1(p_uuid uuid) RETURNS jsonb
   LANGUAGE plpgsql STABLE
   SET search_path FROM CURRENT
@@ -274,13 +285,13 @@ BEGIN
         FROM attachments WHERE vcon_id = p_uuid OFFSET 0
       ) AS t
       LEFT JOIN LATERAL unnest(CASE WHEN 'tags' IN (t.purpose, t.type)
-        THEN vcon_storage_tags_v1(coalesce(t.body, t.as_written ->> 'body')) END) AS tag ON true
+        THEN vcon_storage_tags_v1(coalesce(t.body::text, t.as_written ->> 'body')) END) AS tag ON true
     ) AS a;
   RETURN jsonb_strip_nulls(jsonb_build_object(
     'party', (
       SELECT jsonb_agg(vcon_storage_party_marks_v1(
         coalesce(p.tel, p.as_written ->> 'tel'), coalesce(p.mailto, p.as_written ->> 'mailto'),
-        coalesce(p.name, p.as_written ->> 'name'), coalesce(p.uuid, p.as_written ->> 'uuid')))
+        coalesce(p.name, p.as_written ->> 'name'), coalesce(p.uuid::text, p.as_written ->> 'uuid')))
       FROM parties p WHERE p.vcon_id = p_uuid),
     'dialog', (
       SELECT array_agg(DISTINCT
@@ -295,7 +306,8 @@ BEGIN
     'attached', attached,
     'attachment', array_remove(purposes, NULL),
     'tag', tags,
-    'tagged', ARRAY(SELECT DISTINCT split_part(tag, ':', 1) FROM unnest(tags) AS tag)));
+    'tagged', CASE WHEN tags IS NOT NULL THEN
+      ARRAY(SELECT split_part(tag, ':', 1) FROM unnest(tags) AS tag) END));
 END
 $$;
 
@@ -318,7 +330,7 @@ DECLARE
   marks jsonb := '{}';
   cut boolean := false;
 BEGIN
-  SELECT v.tenant_id, v.created_at, coalesce(v.saved_at, v.updated_at) AS saved_at,
+  SELECT left(v.tenant_id, 500) AS tenant_id, v.created_at, coalesce(v.saved_at, v.updated_at) AS saved_at,
       left(coalesce(v.subject, v.as_written ->> 'subject'), 200000) AS subject, s.languages
     INTO header
     FROM vcons v, vcon_search_state s WHERE v.uuid = p_uuid;
@@ -493,12 +505,13 @@ BEGIN
             vcon_storage_body_v1(f.body)::jsonb, 'strict $.** ? (@.type() == "string")') AS said)
         ELSE f.body END
       FROM (
-        SELECT 1 AS part, analysis_index AS n, left(coalesce(body, as_written ->> 'body'), 262144) AS body,
+        SELECT 1 AS part, analysis_index AS n,
+          left(coalesce(body::text, as_written ->> 'body'), 262144) AS body,
           coalesce(encoding, as_written ->> 'encoding', '') AS encoding,
           coalesce(mediatype, as_written ->> 'mediatype') AS mediatype
         FROM analysis WHERE vcon_id = p_uuid
         UNION ALL
-        SELECT 2, dialog_index, left(coalesce(body, as_written ->> 'body'), 262144),
+        SELECT 2, dialog_index, left(coalesce(body::text, as_written ->> 'body'), 262144),
           coalesce(encoding, as_written ->> 'encoding', ''),
           coalesce(mediatype, as_written ->> 'mediatype')
         FROM dialog WHERE vcon_id = p_uuid
@@ -696,7 +709,12 @@ BEGIN
       RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
         'refused', 'embedding: this database has no pgvector, or had none when search was set up');
     END IF;
-    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    BEGIN
+      -- With an index: goes on until enough of the nearest meet the criteria too.
+      PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    EXCEPTION WHEN OTHERS THEN
+      NULL;  -- pgvector before 0.8
+    END;
     nearest := format($sql$
       SELECT f.uuid, 1 - min(f.distance) AS rank FROM (
         SELECT e.vcon AS uuid,
