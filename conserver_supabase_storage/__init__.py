@@ -22,14 +22,19 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .options import Options
+    from .query import Query
+    from .searching import Hit, SearchPage
     from .storage import SupabaseStorage
 
 __all__ = [
     "ConfigurationError",
+    "Hit",
     "InvalidQueryError",
     "InvalidVconError",
     "Options",
+    "Query",
     "RefusedError",
+    "SearchPage",
     "StorageError",
     "SupabaseStorage",
     "UnavailableError",
@@ -41,7 +46,13 @@ __all__ = [
     "search",
 ]
 
-_LAZY = {"Options": ".options", "SupabaseStorage": ".storage"}
+_LAZY = {
+    "Hit": ".searching",
+    "Options": ".options",
+    "Query": ".query",
+    "SearchPage": ".searching",
+    "SupabaseStorage": ".storage",
+}
 
 # What the conserver passes where its config has no `options`. What is not here (url, key,
 # redis_url, cache_ttl) comes from the environment.

@@ -138,13 +138,13 @@ def parser(
     return partial(json.loads, parse_float=parse_float)
 
 
-def loads(text: bytes) -> Any:
+def loads(text: bytes | str) -> Any:
     """Parse JSON text; integers of any size stay exact.
 
     Raises:
         ValueError: it is no JSON.
     """
-    return parser(text)(text)
+    return parser(text.encode() if isinstance(text, str) else text)(text)
 
 
 def _quickly(text: bytes | str) -> Any:

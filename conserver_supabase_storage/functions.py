@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .database import Database
-from .document import PARTS, Document, dumps, loads, parser, uuid_of
+from .document import PARTS, Document, dumps, loads, uuid_of
 from .errors import RefusedError
 from .freshness import TRUST, Freshness
 from .options import Options
-from .query import Query
 from .refusals import refusal
 from .rows import vcon as vcon_rows
 
@@ -179,23 +178,33 @@ class Functions:
         self._freshness.note(asked, found)
         return found, answer[split + len(_ROWS) : -1]
 
-    def search(self, query: Query) -> list[Document]:
-        """Return the vCons that match."""
-        asked = time.monotonic()
-        text = self._database.call("vcon_storage_search_v1", {**self._tenant, **query.arguments()})
-        answer = self._database.parse(text)
-        self._freshness.note(asked, answer)
-        parse = parser(text)
-        return [vcon_rows.from_found(found, parse) for found in answer["found"]]
+    def search(self, arguments: dict[str, bytes]) -> dict[str, Any]:
+        """Return a page of a search (`Query.arguments`)."""
+        return self._read("vcon_storage_search_v2", arguments)
+
+    def search_state(self) -> dict[str, Any]:
+        """Return what search has in this database."""
+        return self._database.ask("vcon_storage_search_state_v1", {})
+
+    def embed(self, arguments: dict[str, bytes]) -> dict[str, Any]:
+        """Write an embedding."""
+        return self._read("vcon_storage_embed_v1", arguments)
 
     def backfill(self, limit: int, after: str | None, *, count: bool) -> dict[str, Any]:
         """Give the next vCons without one a revision; as in the SQL."""
-        arguments = dumps({"p_limit": limit, "p_after": after, "p_count": count})
+        arguments = {"p_limit": dumps(limit), "p_after": dumps(after), "p_count": dumps(count)}
         return self._database.ask("vcon_storage_backfill_v1", arguments)
 
     def version(self) -> str:
         """Return the newest migration that the database has."""
         return str(loads(self._database.call("vcon_storage_version_v1", {})))
+
+    def _read(self, function: str, arguments: dict[str, bytes]) -> dict[str, Any]:
+        """Call a function that changes nothing a cache holds."""
+        asked = time.monotonic()
+        answer = self._database.ask(function, {**self._tenant, **arguments})
+        self._freshness.note(asked, answer)
+        return answer
 
     def _change(
         self, function: str, arguments: dict[str, bytes], until: float, once: bool

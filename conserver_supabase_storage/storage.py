@@ -3,7 +3,7 @@
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,9 +19,10 @@ from .flights import Flights
 from .freshness import Freshness
 from .functions import NOTHING, Functions, stored
 from .options import Options
-from .query import Query
+from .query import Query, embedding
 from .redis_client import connect
 from .rows import vcon as vcon_rows
+from .searching import Hit, Search, SearchPage
 from .spool import Record, Spool
 from .spooling import Spooling
 from .stats import Stats
@@ -52,6 +53,7 @@ class SupabaseStorage:
         self._flights = Flights()
         self._stats = Stats()
         self._functions = Functions(o, self._database, self._freshness)
+        self._search = Search(o, self._functions)
         redis = _redis("redis_url", o.redis_url, o)
         spool = redis
         if o.spool_url is not None and o.spool_url != o.redis_url:
@@ -170,21 +172,75 @@ class SupabaseStorage:
                 self._functions.delete(uuid, until, touch=True)
         return bool(answer["deleted"]) or outlook.number is not None
 
-    def search(self, query: Mapping[str, Any] | None = None) -> list[Document]:
+    def search(self, query: Mapping[str, Any] | Query | None = None) -> list[Document]:
         """Return the vCons that match, the newest (``created_at``) first.
 
         Args:
-            query: a mapping with any of ``subject`` (a substring; every character stands for
-                itself, case does not matter), ``start_date`` and ``end_date`` (both inclusive; a
-                time with an offset, or a date for that day in UTC) and ``limit`` (1 to 1000,
-                default 100).
+            query: a `Query`, or a mapping with its fields (docs/search.md): ``text``,
+                ``language``, ``subject``, ``party``, ``tags``, ``start_date``, ``end_date``,
+                ``dialog_type``, ``analysis_type``, ``vendor``, ``has_attachment``, ``uuid``,
+                ``updated_since``, ``tenant``, ``embedding``, ``order``, ``limit`` (1 to 1000,
+                default 100), ``include``. All that are given must match.
 
         Raises:
-            InvalidQueryError: a field is unknown or impossible.
+            InvalidQueryError: a field is unknown, impossible, or contradicts another.
             UnavailableError: Supabase did not answer in time.
             RefusedError: Supabase refused it.
         """
-        return self._functions.search(Query.parse(query))
+        return self._search.vcons(Query.parse(query))
+
+    def search_page(
+        self, query: Mapping[str, Any] | Query | None = None, cursor: str | None = None
+    ) -> SearchPage:
+        """Return a page of hits, with the vCons, in one request.
+
+        Args:
+            query: as for `search`; ``limit`` is the size of the page.
+            cursor: that of the page before, with the same query; None for the first page. It
+                marks a place, so that vCons which come or go meanwhile shift nothing.
+
+        Raises:
+            InvalidQueryError: as `search`; or the cursor was changed, or is another query's.
+            UnavailableError: Supabase did not answer in time.
+            RefusedError: Supabase refused it.
+        """
+        return self._search.page(Query.parse(query), cursor)
+
+    def iter_search(self, query: Mapping[str, Any] | Query | None = None) -> Iterator[Hit]:
+        """Go through all that match, page by page (of ``limit`` hits). Raises as `search_page`."""
+        return self._search.hits(Query.parse(query))
+
+    def save_embedding(self, uuid: str, part: str, vector: Iterable[float], model: str) -> None:
+        """Keep an embedding of a part of a vCon, in place of the part's older one of that model.
+
+        Args:
+            uuid: the vCon's uuid.
+            part: what was embedded, such as ``summary`` or ``dialog[0]``.
+            vector: its numbers, 1 to 16,000; the same many for all of a model.
+            model: what made it. A query names the same.
+
+        Raises:
+            VconNotFoundError: there is no such vCon.
+            InvalidQueryError: it is no vector, or a name is no text.
+            RefusedError: the database has no pgvector, or refused it.
+            UnavailableError: Supabase did not answer in time.
+        """
+        checked = embedding(vector=vector, model=model, part=part)
+        self._search.save_embedding(canonical_uuid(uuid), part, checked.vector, model)
+
+    def search_capabilities(self) -> dict[str, Any]:
+        """Ask what search has in this database.
+
+        Returns:
+            ``complete`` (False while older vCons are still being indexed), ``languages`` of
+            ``text``, ``substring_index`` (whether pg_trgm serves ``subject``; without it the
+            answers are the same, later) and ``embeddings`` (whether pgvector is there).
+
+        Raises:
+            UnavailableError: Supabase did not answer in time.
+            RefusedError: Supabase refused it.
+        """
+        return self._search.capabilities()
 
     def health(self) -> dict[str, Any]:
         """Ask Supabase and Redis whether they answer. Raises nothing.

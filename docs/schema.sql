@@ -1,5 +1,6 @@
 -- What the migrations make of an empty Supabase database, for reading. Kept in step by a test; the
--- migrations themselves are in conserver_supabase_storage/sql/migrations.
+-- migrations themselves are in conserver_supabase_storage/sql/migrations. Left out: what is there
+-- only with an extension, the table vcon_vectors (vector) and an index on subjects (pg_trgm).
 CREATE SCHEMA public;
 
 COMMENT ON SCHEMA public IS 'standard public schema';
@@ -651,6 +652,72 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_mailto_v1(p_mailto text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+BEGIN
+  RETURN regexp_replace(regexp_replace(lower(btrim(p_mailto)), '^mailto:\s*', ''), '\?.*$', '');
+END
+$_$;
+
+CREATE FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  tags text[];
+  purposes text[];
+  attached boolean;
+BEGIN
+  SELECT count(*) > 0, array_agg(a.purpose) || array_agg(a.type),
+      array_agg(a.tag) FILTER (WHERE a.tag IS NOT NULL)
+    INTO attached, purposes, tags
+    FROM (
+      SELECT t.purpose, t.type, tag
+      FROM (
+        SELECT body, as_written,
+          CASE WHEN as_written IS NULL THEN purpose ELSE as_written ->> 'purpose' END AS purpose,
+          CASE WHEN as_written IS NULL THEN type ELSE as_written ->> 'type' END AS type
+        FROM attachments WHERE vcon_id = p_uuid OFFSET 0
+      ) AS t
+      LEFT JOIN LATERAL unnest(CASE WHEN 'tags' IN (t.purpose, t.type)
+        THEN vcon_storage_tags_v1(coalesce(t.body::text, t.as_written ->> 'body')) END) AS tag ON true
+    ) AS a;
+  RETURN jsonb_strip_nulls(jsonb_build_object(
+    'party', (
+      SELECT jsonb_agg(vcon_storage_party_marks_v1(
+        coalesce(p.tel, p.as_written ->> 'tel'), coalesce(p.mailto, p.as_written ->> 'mailto'),
+        coalesce(p.name, p.as_written ->> 'name'), coalesce(p.uuid::text, p.as_written ->> 'uuid')))
+      FROM parties p WHERE p.vcon_id = p_uuid),
+    'dialog', (
+      SELECT array_agg(DISTINCT
+        CASE WHEN d.as_written IS NULL THEN d.type ELSE d.as_written ->> 'type' END)
+      FROM dialog d WHERE d.vcon_id = p_uuid),
+    'analysis', (
+      SELECT jsonb_agg(CASE WHEN y.as_written IS NULL
+        THEN jsonb_build_object('type', y.type, 'vendor', y.vendor)
+        ELSE jsonb_build_object('type', y.as_written ->> 'type',
+          'vendor', y.as_written ->> 'vendor') END)
+      FROM analysis y WHERE y.vcon_id = p_uuid),
+    'attached', attached,
+    'attachment', array_remove(purposes, NULL),
+    'tag', tags,
+    'tagged', CASE WHEN tags IS NOT NULL THEN
+      ARRAY(SELECT split_part(tag, ':', 1) FROM unnest(tags) AS tag) END));
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_name_v1(p_name text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  RETURN array_remove(
+    string_to_array(translate(lower(p_name), E'\t\n\r\u00a0\u3000', '     '), ' '), '');
+END
+$$;
+
 CREATE TABLE public.vcons (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     uuid uuid NOT NULL,
@@ -671,6 +738,102 @@ CREATE TABLE public.vcons (
     digest text,
     saved_at timestamp with time zone
 );
+
+CREATE FUNCTION public.vcon_storage_parts_v1(v public.vcons, p_include text[]) RETURNS json
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  SELECT json_build_object(
+    'vcon', v.as_written,
+    'columns', CASE WHEN v.as_written IS NULL THEN to_json(v) END,
+    'parties', CASE WHEN 'parties' = ANY (p_include) THEN (
+      SELECT json_agg(CASE WHEN p.as_written IS NULL THEN to_json(p)
+        ELSE json_build_array(p.as_written, NULL) END ORDER BY p.party_index)
+      FROM parties p WHERE p.vcon_id = v.uuid) END,
+    'dialog', CASE WHEN 'dialog' = ANY (p_include) THEN (
+      SELECT json_agg(CASE WHEN d.as_written IS NULL THEN CASE WHEN 'bodies' = ANY (p_include)
+          THEN to_json(d) ELSE (to_jsonb(d) - 'body')::json END
+        ELSE json_build_array(d.as_written, CASE WHEN 'bodies' = ANY (p_include) THEN d.body END)
+        END ORDER BY d.dialog_index)
+      FROM dialog d WHERE d.vcon_id = v.uuid) END,
+    'analysis', CASE WHEN 'analysis' = ANY (p_include) THEN (
+      SELECT json_agg(CASE WHEN a.as_written IS NULL THEN CASE WHEN 'bodies' = ANY (p_include)
+          THEN to_json(a) ELSE (to_jsonb(a) - 'body')::json END
+        ELSE json_build_array(a.as_written, CASE WHEN 'bodies' = ANY (p_include) THEN a.body END)
+        END ORDER BY a.analysis_index)
+      FROM analysis a WHERE a.vcon_id = v.uuid) END,
+    'attachments', CASE WHEN 'attachments' = ANY (p_include) THEN (
+      SELECT json_agg(CASE WHEN t.as_written IS NULL THEN CASE WHEN 'bodies' = ANY (p_include)
+          THEN to_json(t) ELSE (to_jsonb(t) - 'body')::json END
+        ELSE json_build_array(t.as_written, CASE WHEN 'bodies' = ANY (p_include) THEN t.body END)
+        END ORDER BY t.attachment_index)
+      FROM attachments t WHERE t.vcon_id = v.uuid) END)
+$$;
+
+CREATE FUNCTION public.vcon_storage_party_marks_v1(p_tel text, p_mailto text, p_name text, p_uuid text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+DECLARE
+  tel text;
+  words text[];
+  mark jsonb := '{}';
+BEGIN
+  IF p_tel IS NOT NULL THEN
+    tel := vcon_storage_tel_v1(p_tel);
+    mark := jsonb_build_object('tel', CASE
+      WHEN tel ~ '^\+[0-9]+$' THEN tel || vcon_storage_tel_ends_v1(substr(tel, 2))
+      WHEN tel ~ '^[0-9]+$' THEN ('~' || tel) || vcon_storage_tel_ends_v1(tel)
+      ELSE ARRAY[tel] END);
+  END IF;
+  IF p_name IS NOT NULL THEN
+    words := vcon_storage_name_v1(p_name);
+    IF p_name ~ '[.,;:!?()\[\]{}<>"''`]' THEN
+      words := words || array_remove(ARRAY(
+        SELECT btrim(word, '.,;:!?()[]{}<>"''`') FROM unnest(words) AS word), '');
+    END IF;
+    mark := mark || jsonb_build_object('name', words);
+  END IF;
+  IF p_mailto IS NOT NULL THEN
+    mark := mark || jsonb_build_object('mailto', vcon_storage_mailto_v1(p_mailto));
+  END IF;
+  IF p_uuid IS NOT NULL THEN
+    mark := mark || jsonb_build_object('uuid', lower(btrim(p_uuid)));
+  END IF;
+  RETURN mark;
+END
+$_$;
+
+CREATE FUNCTION public.vcon_storage_party_shapes_v1(p_party json) RETURNS jsonb[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+DECLARE
+  shape jsonb := '{}';
+  tel text := vcon_storage_tel_v1(p_party ->> 'tel');
+  digits text := ltrim(tel, '+');
+BEGIN
+  IF p_party ->> 'name' IS NOT NULL THEN
+    shape := shape || jsonb_build_object('name', vcon_storage_name_v1(p_party ->> 'name'));
+  END IF;
+  IF p_party ->> 'mailto' IS NOT NULL THEN
+    shape := shape || jsonb_build_object('mailto', vcon_storage_mailto_v1(p_party ->> 'mailto'));
+  END IF;
+  IF p_party ->> 'uuid' IS NOT NULL THEN
+    shape := shape || jsonb_build_object('uuid', lower(btrim(p_party ->> 'uuid')));
+  END IF;
+  IF tel IS NULL THEN
+    RETURN ARRAY[shape];
+  ELSIF digits !~ '^[0-9]+$' THEN
+    RETURN ARRAY[shape || jsonb_build_object('tel', ARRAY[tel])];
+  END IF;
+  -- The number as it is, or one without a country that it ends with.
+  RETURN ARRAY(
+    SELECT shape || jsonb_build_object('tel', ARRAY[token])
+    FROM unnest(tel || ARRAY(
+      SELECT '~' || ending FROM unnest(vcon_storage_tel_ends_v1(digits)) AS ending)) AS token);
+END
+$_$;
 
 CREATE FUNCTION public.vcon_storage_rows_v1(v public.vcons) RETURNS json
     LANGUAGE sql STABLE
@@ -1293,6 +1456,24 @@ CREATE SEQUENCE public.vcon_revision
     NO MAXVALUE
     CACHE 1;
 
+CREATE TABLE public.vcon_search (
+    uuid uuid NOT NULL,
+    tenant_id text,
+    created_at timestamp with time zone NOT NULL,
+    saved_at timestamp with time zone NOT NULL,
+    subject text,
+    marks jsonb NOT NULL,
+    words tsvector NOT NULL
+);
+
+CREATE TABLE public.vcon_search_state (
+    only_row boolean DEFAULT true NOT NULL,
+    languages text[] DEFAULT '{english}'::text[] NOT NULL,
+    walked_to uuid,
+    complete boolean DEFAULT true NOT NULL,
+    CONSTRAINT vcon_search_state_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE public.vcon_tombstones (
     uuid uuid NOT NULL,
     deleted_at timestamp with time zone NOT NULL
@@ -1330,6 +1511,12 @@ ALTER TABLE ONLY public.vcon_cache_edits
 
 ALTER TABLE ONLY public.vcon_cache_state
     ADD CONSTRAINT vcon_cache_state_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY public.vcon_search
+    ADD CONSTRAINT vcon_search_pkey PRIMARY KEY (uuid);
+
+ALTER TABLE ONLY public.vcon_search_state
+    ADD CONSTRAINT vcon_search_state_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY public.vcon_tombstones
     ADD CONSTRAINT vcon_tombstones_pkey PRIMARY KEY (uuid);
@@ -1377,6 +1564,9 @@ ALTER TABLE ONLY public.dialog
 
 ALTER TABLE ONLY public.parties
     ADD CONSTRAINT parties_vcon_id_fkey FOREIGN KEY (vcon_id) REFERENCES public.vcons(uuid) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.vcon_search
+    ADD CONSTRAINT vcon_search_uuid_fkey FOREIGN KEY (uuid) REFERENCES public.vcons(uuid) ON UPDATE CASCADE ON DELETE CASCADE;
 
 ALTER TABLE public.analysis ENABLE ROW LEVEL SECURITY;
 
@@ -1463,6 +1653,15 @@ GRANT ALL ON FUNCTION public.vcon_storage_part_came_or_went_v1() TO service_role
 
 GRANT ALL ON TABLE public.vcons TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_parts_v1(v public.vcons, p_include text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_parts_v1(v public.vcons, p_include text[]) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_party_marks_v1(p_tel text, p_mailto text, p_name text, p_uuid text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_party_marks_v1(p_tel text, p_mailto text, p_name text, p_uuid text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_party_shapes_v1(p_party json) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_party_shapes_v1(p_party json) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_rows_v1(v public.vcons) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_rows_v1(v public.vcons) TO service_role;
 
@@ -1487,6 +1686,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_vcon_went_v1() TO service_role;
 REVOKE ALL ON FUNCTION public.vcon_storage_version_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_version_v1() TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) TO service_role;
+
 GRANT ALL ON TABLE public.analysis TO service_role;
 
 GRANT ALL ON TABLE public.attachments TO service_role;
@@ -1504,5 +1706,9 @@ GRANT ALL ON TABLE public.vcon_cache_state TO service_role;
 GRANT ALL ON TABLE public.vcon_edited TO service_role;
 
 GRANT ALL ON SEQUENCE public.vcon_revision TO service_role;
+
+GRANT ALL ON TABLE public.vcon_search TO service_role;
+
+GRANT ALL ON TABLE public.vcon_search_state TO service_role;
 
 GRANT ALL ON TABLE public.vcon_tombstones TO service_role;

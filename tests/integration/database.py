@@ -39,10 +39,13 @@ def value(psql: Sql, query: str, *arguments: object) -> Any:
 
 
 def columns_with(psql: Sql, marker: str) -> list[str]:
-    """Return ``table.column`` for every stored value, of any type, in which a text occurs."""
+    """Return ``table.column`` for every stored value, of any type, in which a text occurs.
+
+    Except in the search's row, which is an index.
+    """
     columns = psql.execute(
         "SELECT table_name, column_name FROM information_schema.columns"
-        " WHERE table_schema = 'public'"
+        " WHERE table_schema = 'public' AND table_name <> 'vcon_search'"
     ).fetchall()
     found = []
     for table, column in columns:

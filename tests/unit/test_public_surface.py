@@ -12,10 +12,13 @@ from conserver_supabase_storage import ConfigurationError, Options
 
 PUBLIC = [
     "ConfigurationError",
+    "Hit",
     "InvalidQueryError",
     "InvalidVconError",
     "Options",
+    "Query",
     "RefusedError",
+    "SearchPage",
     "StorageError",
     "SupabaseStorage",
     "UnavailableError",

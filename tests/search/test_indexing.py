@@ -1,0 +1,218 @@
+"""What is saved can be found, whoever wrote it, and no index makes a save fail."""
+
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given
+
+from conserver_supabase_storage import SupabaseStorage
+from conserver_supabase_storage.local import LocalSupabase
+from conserver_supabase_storage.migrations import migrate
+
+from ..conftest import Sql, few_examples
+from ..integration import database
+from ..vcons import Json, assert_same, new_uuid, small_vcon, uuid_in, vcons
+
+
+@few_examples
+@given(vcons)
+def test_any_vcon_that_can_be_saved_can_be_found(storage: SupabaseStorage, document: Json) -> None:
+    storage.save(document)
+    uuid = uuid_in(document).lower()
+    try:
+        assert_same(storage.search({"uuid": uuid}), [document])
+        [hit] = storage.search_page({"uuid": uuid, "include": []}).hits
+        assert hit.uuid == uuid
+    finally:
+        storage.delete(uuid)
+
+
+def text(body: object, encoding: str = "none") -> Json:
+    return {"type": "text", "body": body, "encoding": encoding}
+
+
+WILD: dict[str, Any] = {
+    "more different words than a tsvector holds": " ".join(f"{n:x}" for n in range(400_000)),
+    "one word of a megabyte": "x" * 1_000_000 + " ",
+    "a megabyte of signs": "- " * 500_000,
+    "no JSON": "[12:01] hello",
+    "half of a JSON": '{"said": "hello',
+    "an escape that Postgres can not hold": '["hello \\u0000"]',
+    "half of a pair": '["hello \\ud800"]',
+    "nested too deeply": "[" * 200_000,
+    "big JSON": {"said": [f"word{n}" for n in range(200_000)]},
+    "a NOTICE": "hello " + "y" * 3_000,
+}
+
+
+@pytest.mark.parametrize("kind", WILD)
+@pytest.mark.parametrize("encoding", ["none", "json"])
+def test_no_body_makes_a_save_fail(storage: SupabaseStorage, kind: str, encoding: str) -> None:
+    document = small_vcon(subject=f"platypus {new_uuid()}")
+    document["dialog"] = [text(WILD[kind], encoding), text("wombat")]
+    storage.save(document)
+    uuid = document["uuid"]
+    assert_same(storage.get(uuid), document)
+    for word in ("platypus", "invoice", "wombat"):
+        assert len(storage.search({"uuid": uuid, "text": word})) == 1, word
+    if kind in ("no JSON", "a NOTICE"):
+        assert len(storage.search({"uuid": uuid, "text": "hello"})) == 1
+    storage.delete(uuid)
+
+
+def test_values_too_long_for_a_tree_are_found(storage: SupabaseStorage) -> None:
+    long = "näme " * 3_000 + "x" * 20_000
+    document = small_vcon(parties=[{"name": long, "mailto": long, "uuid": long, "tel": long}])
+    document["dialog"][0]["type"] = document["analysis"][0]["vendor"] = long
+    document["attachments"] = [{"purpose": "tags", "body": [f"long:{long}"]}]
+    storage.save(document)
+    uuid = document["uuid"]
+    for query in (
+        {"party": {"name": "näme"}},
+        {"tags": {"long": None}},
+    ):
+        assert len(storage.search({"uuid": uuid, **query})) == 1, query
+
+
+def test_what_was_cut_is_marked(storage: SupabaseStorage, psql: Sql) -> None:
+    for kind, cut in (("no JSON", False), ("a megabyte of signs", True)):
+        document = small_vcon()
+        document["dialog"] = [text(WILD[kind])]
+        storage.save(document)
+        query = "SELECT marks ? 'cut' FROM vcon_search WHERE uuid = %s"
+        assert database.value(psql, query, document["uuid"]) == cut
+
+
+def test_a_search_sees_every_change_at_once(storage: SupabaseStorage, psql: Sql) -> None:
+    word = f"w{new_uuid().replace('-', '')}"
+    document = small_vcon(subject=word)
+    uuid = document["uuid"]
+
+    def counts() -> tuple[int, int]:
+        return len(storage.search({"text": word})), len(storage.search({"subject": word}))
+
+    assert counts() == (0, 0)
+    storage.save(document)
+    assert counts() == (1, 1)
+    storage.save({**document, "subject": "another"})
+    assert counts() == (0, 0)
+    storage.save(document)
+    assert counts() == (1, 1)
+    storage.delete(uuid)
+    assert counts() == (0, 0)
+    assert database.value(psql, "SELECT count(*) FROM vcon_search WHERE uuid = %s", uuid) == 0
+
+
+def test_what_another_program_writes_is_found(storage: SupabaseStorage, psql: Sql) -> None:
+    uuid = new_uuid()
+    with psql.transaction():
+        psql.execute("INSERT INTO vcons (uuid, subject) VALUES (%s, 'Their echidna')", [uuid])
+        psql.execute(
+            "INSERT INTO parties (vcon_id, party_index, name, tel)"
+            " VALUES (%s, 0, 'Tess Theirs', '+12025550143')",
+            [uuid],
+        )
+        psql.execute(
+            "INSERT INTO dialog (vcon_id, dialog_index, type, body)"
+            " VALUES (%s, 0, 'text', 'A numbat')",
+            [uuid],
+        )
+        psql.execute(
+            "INSERT INTO analysis (vcon_id, analysis_index, type, vendor, body, encoding)"
+            " VALUES (%s, 0, 'summary', 'them', '[\"bilby\"]', 'json')",
+            [uuid],
+        )
+        psql.execute(
+            "INSERT INTO attachments (vcon_id, attachment_index, type, body, encoding)"
+            " VALUES (%s, 0, 'tags', '[\"queue:billing\"]', 'json')",
+            [uuid],
+        )
+    for query in (
+        {"text": "echidna numbat bilby Tess"},
+        {"party": {"name": "Tess", "tel": "(202) 555-0143"}},
+        {"dialog_type": "text"},
+        {"analysis_type": "summary", "vendor": "them"},
+        {"tags": {"queue": "billing"}},
+        {"has_attachment": "tags"},
+    ):
+        [vcon] = storage.search({"uuid": uuid, **query})
+        assert vcon["subject"] == "Their echidna"
+    [partial] = storage.search({"uuid": uuid, "include": ["dialog"]})
+    assert partial["dialog"] == [{"type": "text"}]
+    psql.execute("UPDATE vcons SET subject = 'Their quoll' WHERE uuid = %s", [uuid])
+    assert storage.search({"uuid": uuid, "text": "echidna"}) == []
+    assert len(storage.search({"uuid": uuid, "text": "quoll"})) == 1
+
+
+def test_whoever_may_write_vcons_has_them_indexed(psql: Sql) -> None:
+    uuid = new_uuid()
+    psql.execute("GRANT INSERT ON vcons TO authenticated")
+    psql.execute("CREATE POLICY everybody ON vcons FOR INSERT TO authenticated WITH CHECK (true)")
+    try:
+        with psql.transaction():
+            psql.execute("SET LOCAL ROLE authenticated")
+            psql.execute("INSERT INTO vcons (uuid) VALUES (%s)", [uuid])
+        assert database.value(psql, "SELECT count(*) FROM vcon_search WHERE uuid = %s", uuid) == 1
+    finally:
+        psql.execute("DROP POLICY everybody ON vcons")
+        psql.execute("REVOKE INSERT ON vcons FROM authenticated")
+
+
+def test_a_row_changed_often_in_a_transaction_is_indexed_once(psql: Sql) -> None:
+    uuid = new_uuid()
+    with psql.transaction():
+        psql.execute("INSERT INTO vcons (uuid) VALUES (%s)", [uuid])
+        for n in range(50):
+            psql.execute(
+                "UPDATE vcons SET subject = %s, revision = nextval('vcon_revision')"
+                " WHERE uuid = %s",
+                [f"numbered {n}", uuid],
+            )
+    query = "SELECT subject, cmax::text FROM vcon_search WHERE uuid = %s"
+    row = psql.execute(query.encode(), [uuid]).fetchone()
+    assert row is not None
+    assert row[0] == "numbered 49"
+
+
+@pytest.mark.parametrize(("rows", "complete"), [(10, True), (10_001, False)])
+def test_what_was_there_before_the_migration(
+    stack: LocalSupabase, options: dict[str, Any], rows: int, complete: bool
+) -> None:
+    name = f"search_before_{rows}"
+    url = stack.create_database(name)
+    migrate(url)
+    with psycopg.connect(url, autocommit=True) as connection:
+        # As it was before: rows, and no index.
+        connection.execute(
+            "INSERT INTO vcons (uuid, subject) SELECT gen_random_uuid(), 'older ' || n"
+            " FROM generate_series(1, %s) AS n",
+            [rows],
+        )
+        connection.execute("DROP TABLE vcon_search, vcon_search_state CASCADE")
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION vcon_storage_version_v1() RETURNS text LANGUAGE sql"
+            " SET search_path = public, pg_temp AS $$ SELECT '20261123120000' $$"
+        )
+        migrate(url)
+        with (
+            stack.postgrest(database=name) as rest_url,
+            SupabaseStorage(options | {"rest_url": rest_url}) as storage,
+        ):
+            page = storage.search_page({"text": "older", "limit": 1})
+            assert page.complete == complete
+            assert page.total == (rows if complete else 0)
+            storage.save(small_vcon(subject="newer"))
+            assert storage.search_page({"text": "newer"}).total == 1
+            steps = 0
+            while not database.value(
+                connection, "SELECT vcon_storage_index_step_v1(4000) ->> 'complete' = 'true'"
+            ):
+                steps += 1
+            assert steps == (0 if complete else 2)
+            page = storage.search_page({"text": "older", "limit": 1})
+            assert page.complete
+            assert page.total == min(rows, page.total or 0)
+            assert database.value(connection, "SELECT count(*) FROM vcon_search") == rows + 1
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
