@@ -190,7 +190,7 @@ class Functions:
 
     def backfill(self, limit: int, after: str | None, *, count: bool) -> dict[str, Any]:
         """Give the next vCons without one a revision; as in the SQL."""
-        arguments = dumps({"p_limit": limit, "p_after": after, "p_count": count})
+        arguments = {"p_limit": dumps(limit), "p_after": dumps(after), "p_count": dumps(count)}
         return self._database.ask("vcon_storage_backfill_v1", arguments)
 
     def version(self) -> str:
