@@ -86,6 +86,15 @@ BEGIN
     FROM (SELECT hashtextextended(uuid::text, 8615) AS key
       FROM json_to_recordset(p_vcons) AS v(uuid uuid) ORDER BY 1) AS keys;
 
+  -- Edits of other programs that could not be noted in the rows (the next migration has the table).
+  IF EXISTS (SELECT FROM vcon_edited) THEN
+    WITH gone AS (
+      DELETE FROM vcon_edited e
+      WHERE e.uuid IN (SELECT v.uuid FROM json_to_recordset(p_vcons) AS v(uuid uuid))
+      RETURNING e.uuid)
+    UPDATE vcons SET digest = NULL WHERE uuid IN (SELECT g.uuid FROM gone g);
+  END IF;
+
   FOR given IN
     SELECT v.uuid, v.digest, v.touch, to_timestamp(v.not_after) AS not_after,
       old.uuid AS found, old.digest AS old_digest, old.revision, old.saved_at, old.tenant_id
@@ -299,7 +308,8 @@ END
 $$;
 
 -- A vCon's header and rows as one JSON object; the package's rows/ makes the document from it.
--- A row is [as_written, body]; one that another program wrote is an object of its columns.
+-- A row is [as_written, body]; one that another program wrote is an object of its columns. Where an
+-- older one named vCons by an id that is not the uuid, their parts are found by that.
 CREATE OR REPLACE FUNCTION vcon_storage_rows_v2(v vcons) RETURNS json
   LANGUAGE plpgsql STABLE
   SET search_path FROM CURRENT
@@ -311,23 +321,24 @@ BEGIN
     'parties', (
       SELECT coalesce(json_agg(CASE WHEN p.as_written IS NULL THEN to_json(p)
         ELSE json_build_array(p.as_written, NULL) END ORDER BY p.party_index), '[]')
-      FROM parties p WHERE p.vcon_id = v.uuid),
+      FROM parties p WHERE p.vcon_id IN (v.uuid, v.id)),
     'dialog', (
-      SELECT coalesce(json_agg(CASE WHEN d.as_written IS NULL THEN to_json(d)
+      SELECT coalesce(json_agg(CASE WHEN d.as_written IS NULL
+        THEN vcon_storage_dialog_columns_v1(d)
         ELSE json_build_array(d.as_written, d.body) END ORDER BY d.dialog_index), '[]')
-      FROM dialog d WHERE d.vcon_id = v.uuid),
+      FROM dialog d WHERE d.vcon_id IN (v.uuid, v.id)),
     'analysis', (
       SELECT coalesce(json_agg(CASE WHEN a.as_written IS NULL THEN to_json(a)
         ELSE json_build_array(a.as_written, a.body) END ORDER BY a.analysis_index), '[]')
-      FROM analysis a WHERE a.vcon_id = v.uuid),
+      FROM analysis a WHERE a.vcon_id IN (v.uuid, v.id)),
     'attachments', (
       SELECT coalesce(json_agg(CASE WHEN t.as_written IS NULL THEN to_json(t)
         ELSE json_build_array(t.as_written, t.body) END ORDER BY t.attachment_index), '[]')
-      FROM attachments t WHERE t.vcon_id = v.uuid));
+      FROM attachments t WHERE t.vcon_id IN (v.uuid, v.id)));
 END
 $$;
 
--- As vcon_storage_get_v1.
+-- As vcon_storage_get_v1. A vCon with an edit that could not be noted in its row has no revision.
 CREATE OR REPLACE FUNCTION vcon_storage_get_v2(
   p_uuid uuid, p_known bigint DEFAULT NULL, p_tenant text DEFAULT NULL
 ) RETURNS json
@@ -338,13 +349,16 @@ BEGIN
   RETURN (
     SELECT json_build_object(
       'episode', s.episode, 'off', s.off, 'now', s.now,
-      'revision', CASE WHEN v.tenant_id IS NOT DISTINCT FROM p_tenant THEN v.revision END,
+      'revision', r.revision,
       'changed_at', extract(epoch FROM coalesce(v.saved_at,
         (SELECT t.deleted_at FROM vcon_tombstones t WHERE t.uuid = p_uuid))),
       'rows', CASE WHEN v.uuid IS NOT NULL AND (p_known IS NULL
-        OR v.revision IS DISTINCT FROM p_known) THEN vcon_storage_rows_v2(v) END)
+        OR r.revision IS DISTINCT FROM p_known) THEN vcon_storage_rows_v2(v) END)
     FROM vcon_storage_cache_state_v1() s LEFT JOIN vcons v
-      ON v.uuid = p_uuid AND (p_tenant IS NULL OR v.tenant_id = p_tenant));
+      ON v.uuid = p_uuid AND (p_tenant IS NULL OR v.tenant_id = p_tenant)
+    CROSS JOIN LATERAL (SELECT CASE WHEN v.tenant_id IS NOT DISTINCT FROM p_tenant
+      AND NOT EXISTS (SELECT FROM vcon_edited e WHERE e.uuid = p_uuid) THEN v.revision END
+    ) AS r (revision));
 END
 $$;
 
