@@ -43,6 +43,59 @@ BEGIN
 END
 $_$;
 
+CREATE FUNCTION public.vcon_storage_bodies_v1(p_uuid uuid, p_room integer, p_json integer, p_careful boolean, OUT bodies json, OUT cut boolean) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  SELECT coalesce(json_agg(CASE
+        WHEN b.upto > p_room THEN to_json(left(b.body, (p_room - b.upto + b.size)::integer))
+        WHEN NOT b.is_json THEN to_json(b.body)
+        WHEN p_careful THEN vcon_storage_body_v1(b.body)
+        ELSE b.body::json END) FILTER (WHERE b.upto - b.size < p_room), '[]'),
+      coalesce(max(b.upto), 0) > p_room
+    INTO bodies, cut
+    FROM (
+      SELECT c.*, sum(c.size) OVER (ORDER BY c.size, c.n) AS upto
+      FROM (
+        SELECT a.body, a.n, a.is_json,
+          octet_length(a.body) / CASE WHEN a.is_json THEN p_json ELSE 1 END AS size
+        FROM (
+          SELECT f.body, f.n, f.encoding = 'json' OR left(f.body, 1) IN ('{', '[') AS is_json
+          FROM (
+            SELECT d.dialog_index AS n, coalesce(d.body::text, d.as_written ->> 'body') AS body,
+              coalesce(d.encoding, d.as_written ->> 'encoding', '') AS encoding,
+              coalesce(d.mediatype, d.as_written ->> 'mediatype') AS mediatype
+            FROM dialog d WHERE d.vcon_id = p_uuid
+            UNION ALL
+            SELECT y.analysis_index, coalesce(y.body::text, y.as_written ->> 'body'),
+              coalesce(y.encoding, y.as_written ->> 'encoding', ''),
+              coalesce(y.mediatype, y.as_written ->> 'mediatype')
+            FROM analysis y WHERE y.vcon_id = p_uuid
+          ) AS f
+          -- Most are known by the first two lines.
+          WHERE f.body <> '' AND f.encoding <> 'base64url' AND (
+            octet_length(f.body) < 1000 AND f.encoding IN ('none', 'json')
+              AND coalesce(f.mediatype, 'text/plain') = 'text/plain'
+            OR vcon_storage_is_text_v1(f.encoding, f.mediatype, left(f.body, 1000)))
+        ) AS a
+      ) AS c
+    ) AS b;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_body_v1(p_body text) RETURNS json
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM json_to_tsvector('simple'::regconfig, p_body::json, '["string"]');
+  RETURN p_body::json;
+EXCEPTION WHEN OTHERS THEN
+  RETURN to_json(p_body);
+END
+$$;
+
 CREATE FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off boolean, OUT now double precision) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path TO 'public', 'pg_temp'
@@ -354,6 +407,34 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_embed_v1(p_uuid uuid, p_part text, p_model text, p_vector json, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+DECLARE
+  vector_schema text := vcon_storage_vector_schema_v1();
+  was_there boolean := false;
+  state record;
+BEGIN
+  SELECT * INTO state FROM vcon_storage_cache_state_v1();
+  IF vector_schema IS NOT NULL THEN
+    PERFORM FROM vcons WHERE uuid = p_uuid AND (p_tenant IS NULL OR tenant_id = p_tenant)
+      FOR KEY SHARE;
+    was_there := FOUND;
+  END IF;
+  IF was_there THEN
+    EXECUTE format('INSERT INTO vcon_vectors (vcon, part, model, dimension, vector)'
+        ' VALUES ($1, $2, $3, $4, $5::text::%I.vector) ON CONFLICT (vcon, model, part) DO UPDATE'
+        ' SET dimension = excluded.dimension, vector = excluded.vector, saved_at = now()',
+        vector_schema)
+      USING p_uuid, p_part, p_model, json_array_length(p_vector), p_vector;
+  END IF;
+  RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+    'found', was_there, 'refused', CASE WHEN vector_schema IS NULL THEN
+      'embedding: this database has no pgvector, or had none when search was set up' END);
+END
+$_$;
+
 CREATE FUNCTION public.vcon_storage_fill_groups_v1() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -575,6 +656,117 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_index_change_v1() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  IF NEW.revision IS NOT DISTINCT FROM (SELECT revision FROM vcons WHERE uuid = NEW.uuid) THEN
+    PERFORM vcon_storage_index_v1(NEW.uuid);
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_index_step_v1(p_count integer DEFAULT 500) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  state vcon_search_state;
+  next_uuid uuid;
+  seen integer := 0;
+  indexed integer := 0;
+BEGIN
+  SELECT * INTO state FROM vcon_search_state FOR UPDATE;
+  IF NOT state.complete THEN
+    FOR next_uuid IN
+      SELECT uuid FROM vcons WHERE state.walked_to IS NULL OR uuid > state.walked_to
+      ORDER BY uuid LIMIT p_count
+    LOOP
+      seen := seen + 1;
+      state.walked_to := next_uuid;
+      IF NOT EXISTS (SELECT FROM vcon_search WHERE uuid = next_uuid) THEN
+        BEGIN
+          PERFORM vcon_storage_index_v1(next_uuid, true);
+          indexed := indexed + 1;
+        EXCEPTION WHEN foreign_key_violation THEN
+          NULL;  -- It was deleted meanwhile.
+        END;
+      END IF;
+    END LOOP;
+    state.complete := seen < p_count;
+    UPDATE vcon_search_state SET walked_to = state.walked_to, complete = state.complete;
+  END IF;
+  RETURN json_build_object('seen', seen, 'indexed', indexed, 'complete', state.complete);
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    SET client_min_messages TO 'error'
+    AS $$
+DECLARE
+  header record;
+  names json;
+  text record;
+  words tsvector := '';
+  marks jsonb := '{}';
+  cut boolean := false;
+BEGIN
+  SELECT left(v.tenant_id, 500) AS tenant_id, v.created_at, coalesce(v.saved_at, v.updated_at) AS saved_at,
+      left(coalesce(v.subject, v.as_written ->> 'subject'), 200000) AS subject, s.languages
+    INTO header
+    FROM vcons v, vcon_search_state s WHERE v.uuid = p_uuid;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  BEGIN
+    marks := vcon_storage_marks_v1(p_uuid);
+  EXCEPTION WHEN OTHERS THEN
+    cut := true;
+  END;
+  names := json_build_array(left(header.subject, 10000), (
+    SELECT json_agg(left(coalesce(p.name, p.as_written ->> 'name'), 1000))
+    FROM parties p WHERE p.vcon_id = p_uuid), '0partend0');
+  FOR attempt IN 1..4 LOOP
+    BEGIN
+      text := CASE attempt
+        WHEN 1 THEN vcon_storage_bodies_v1(p_uuid, 262144, 4, false)
+        WHEN 2 THEN vcon_storage_bodies_v1(p_uuid, 262144, 4, true)
+        WHEN 3 THEN vcon_storage_bodies_v1(p_uuid, 65536, 1, true)
+        ELSE ROW('[]'::json, true) END;
+      words := vcon_storage_words_v1(header.languages, names, text.bodies);
+      cut := cut OR text.cut OR attempt > 2;
+      EXIT;
+    EXCEPTION WHEN OTHERS THEN
+      cut := cut OR attempt = 4;
+    END;
+  END LOOP;
+  INSERT INTO vcon_search AS old
+    VALUES (p_uuid, header.tenant_id, header.created_at, header.saved_at, header.subject,
+      CASE WHEN cut THEN marks || '{"cut": true}' ELSE marks END, words)
+    ON CONFLICT (uuid) DO UPDATE SET
+      tenant_id = excluded.tenant_id, created_at = excluded.created_at,
+      saved_at = excluded.saved_at, subject = excluded.subject, marks = excluded.marks,
+      words = excluded.words
+    WHERE NOT p_only_missing;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_is_text_v1(p_encoding text, p_mediatype text, p_start text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+BEGIN
+  RETURN coalesce(p_encoding, '') !~* '^base64' AND coalesce(p_mediatype, '') !~*
+      '^\s*((audio|video|image|font|model)/|application/(octet-stream|pdf|zip|gzip))'
+    -- Some who write base64 don't say so.
+    AND (length(p_start) < 1000 OR p_start !~ '^[A-Za-z0-9+/_=\r\n-]*$');
+END
+$_$;
+
 CREATE FUNCTION public.vcon_storage_json_type_v1(p_text text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'public', 'pg_temp'
@@ -583,6 +775,20 @@ BEGIN
   RETURN json_typeof(p_text::json);
 EXCEPTION WHEN data_exception THEN
   RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_languages_v1(p_languages text[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  IF coalesce(cardinality(p_languages), 0) = 0 THEN
+    RAISE 'name at least one language';
+  END IF;
+  PERFORM language::regconfig FROM unnest(p_languages) AS language;
+  UPDATE vcon_search_state SET languages = p_languages, walked_to = NULL, complete = false;
+  DELETE FROM vcon_search;
 END
 $$;
 
@@ -597,61 +803,6 @@ BEGIN
   IF FOUND THEN
     UPDATE vcons SET digest = NULL WHERE uuid = p_uuid;
   END IF;
-END
-$$;
-
-CREATE FUNCTION public.vcon_storage_members_v1(p_object json, p_names text[], p_values json[], p_removed text[]) RETURNS json
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO 'public', 'pg_temp'
-    AS $$
-DECLARE
-  given record;
-  pieces text[] := '{}';
-BEGIN
-  -- In a loop: json_object_agg would sort values that may have megabytes.
-  FOR given IN
-    SELECT e.name, e.value, array_position(p_names, e.name) AS place
-    FROM json_each(p_object) AS e (name, value)
-    WHERE e.name <> ALL (p_removed)
-  LOOP
-    IF given.place IS NOT NULL THEN
-      given.value := p_values[given.place];
-    END IF;
-    pieces := pieces || (to_json(given.name)::text || ':' || given.value::text);
-  END LOOP;
-  FOR place IN 1 .. cardinality(p_names) LOOP
-    IF p_object -> p_names[place] IS NULL THEN
-      pieces := pieces || (to_json(p_names[place])::text || ':' || p_values[place]::text);
-    END IF;
-  END LOOP;
-  RETURN '{' || array_to_string(pieces, ',') || '}';
-END
-$$;
-
-CREATE FUNCTION public.vcon_storage_new_episode_v1() RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'public', 'pg_temp'
-    AS $$
-BEGIN
-  IF current_setting('vcon_storage.counted', true) = 'yes' THEN
-    RETURN;
-  END IF;
-  UPDATE vcon_cache_edits SET n = n + 1
-    WHERE stripe = (SELECT stripe FROM vcon_cache_edits LIMIT 1 FOR UPDATE SKIP LOCKED);
-  IF NOT FOUND THEN
-    INSERT INTO vcon_cache_edits (n) VALUES (1);
-  END IF;
-  PERFORM set_config('vcon_storage.counted', 'yes', true);
-END
-$$;
-
-CREATE FUNCTION public.vcon_storage_part_came_or_went_v1() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'public', 'pg_temp'
-    AS $$
-BEGIN
-  PERFORM vcon_storage_edited_v1(CASE TG_OP WHEN 'DELETE' THEN OLD.vcon_id ELSE NEW.vcon_id END);
-  RETURN NULL;
 END
 $$;
 
@@ -711,6 +862,34 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_members_v1(p_object json, p_names text[], p_values json[], p_removed text[]) RETURNS json
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  given record;
+  pieces text[] := '{}';
+BEGIN
+  -- In a loop: json_object_agg would sort values that may have megabytes.
+  FOR given IN
+    SELECT e.name, e.value, array_position(p_names, e.name) AS place
+    FROM json_each(p_object) AS e (name, value)
+    WHERE e.name <> ALL (p_removed)
+  LOOP
+    IF given.place IS NOT NULL THEN
+      given.value := p_values[given.place];
+    END IF;
+    pieces := pieces || (to_json(given.name)::text || ':' || given.value::text);
+  END LOOP;
+  FOR place IN 1 .. cardinality(p_names) LOOP
+    IF p_object -> p_names[place] IS NULL THEN
+      pieces := pieces || (to_json(p_names[place])::text || ':' || p_values[place]::text);
+    END IF;
+  END LOOP;
+  RETURN '{' || array_to_string(pieces, ',') || '}';
+END
+$$;
+
 CREATE FUNCTION public.vcon_storage_name_v1(p_name text) RETURNS text[]
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'public', 'pg_temp'
@@ -718,6 +897,33 @@ CREATE FUNCTION public.vcon_storage_name_v1(p_name text) RETURNS text[]
 BEGIN
   RETURN array_remove(
     string_to_array(translate(lower(p_name), E'\t\n\r\u00a0\u3000', '     '), ' '), '');
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_new_episode_v1() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  IF current_setting('vcon_storage.counted', true) = 'yes' THEN
+    RETURN;
+  END IF;
+  UPDATE vcon_cache_edits SET n = n + 1
+    WHERE stripe = (SELECT stripe FROM vcon_cache_edits LIMIT 1 FOR UPDATE SKIP LOCKED);
+  IF NOT FOUND THEN
+    INSERT INTO vcon_cache_edits (n) VALUES (1);
+  END IF;
+  PERFORM set_config('vcon_storage.counted', 'yes', true);
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_part_came_or_went_v1() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM vcon_storage_edited_v1(CASE TG_OP WHEN 'DELETE' THEN OLD.vcon_id ELSE NEW.vcon_id END);
+  RETURN NULL;
 END
 $$;
 
@@ -1309,11 +1515,65 @@ BEGIN
     END LOOP;
   END IF;
 
+  -- What triggers have put off to the end of the transaction is done in the caller's time as well.
+  SET CONSTRAINTS ALL IMMEDIATE;
   PERFORM vcon_storage_in_time_v1(p_deadline);
   RETURN (SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now,
       'new_episode', new_episode, 'revisions', revisions, 'outcomes', outcomes)
     FROM vcon_storage_cache_state_v1() s);
 END
+$$;
+
+CREATE FUNCTION public.vcon_storage_search_setup_v1() RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    SET client_min_messages TO 'warning'
+    AS $$
+DECLARE
+  wanted text;
+  place text;
+BEGIN
+  FOREACH wanted IN ARRAY ARRAY['pg_trgm', 'vector'] LOOP
+    IF EXISTS (SELECT FROM pg_available_extensions
+        WHERE name = wanted AND installed_version IS NULL) THEN
+      BEGIN
+        EXECUTE format('CREATE EXTENSION %I SCHEMA %I', wanted,
+          coalesce(to_regnamespace('extensions')::text, current_schema()));
+      EXCEPTION WHEN insufficient_privilege OR feature_not_supported OR undefined_file THEN
+        NULL;
+      END;
+    END IF;
+    SELECT n.nspname INTO place FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+      WHERE e.extname = wanted;
+    IF NOT FOUND THEN
+      CONTINUE;
+    ELSIF wanted = 'pg_trgm' THEN
+      EXECUTE format('CREATE INDEX IF NOT EXISTS idx_vcon_search_subject ON vcon_search'
+    ELSE
+      EXECUTE format('CREATE TABLE IF NOT EXISTS vcon_vectors ('
+        ' vcon uuid NOT NULL REFERENCES vcons (uuid) ON DELETE CASCADE ON UPDATE CASCADE,'
+        ' part text NOT NULL, model text NOT NULL, dimension integer NOT NULL,'
+        ' vector %I.vector NOT NULL, saved_at timestamptz NOT NULL DEFAULT now(),'
+        ' PRIMARY KEY (vcon, model, part))', place);
+      ALTER TABLE vcon_vectors ENABLE ROW LEVEL SECURITY;
+      REVOKE ALL ON vcon_vectors FROM PUBLIC, anon, authenticated;
+      GRANT SELECT, INSERT, UPDATE, DELETE ON vcon_vectors TO service_role;
+      EXECUTE format('GRANT USAGE ON SCHEMA %I TO service_role', place);
+    END IF;
+  END LOOP;
+  RETURN vcon_storage_search_state_v1();
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_search_state_v1() RETURNS json
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  SELECT json_build_object('episode', c.episode, 'off', c.off, 'now', c.now,
+    'complete', s.complete, 'languages', s.languages,
+    'substring_index', to_regclass('idx_vcon_search_subject') IS NOT NULL,
+    'embeddings', vcon_storage_vector_schema_v1() IS NOT NULL)
+  FROM vcon_storage_cache_state_v1() c, vcon_search_state s
 $$;
 
 CREATE FUNCTION public.vcon_storage_search_v1(p_subject text, p_start timestamp with time zone, p_end timestamp with time zone, p_limit integer, p_tenant text DEFAULT NULL::text) RETURNS json
@@ -1335,6 +1595,385 @@ CREATE FUNCTION public.vcon_storage_search_v1(p_subject text, p_start timestamp 
     ) AS found))
   FROM vcon_storage_cache_state_v1() s
 $$;
+
+CREATE FUNCTION public.vcon_storage_search_v2(p_query json, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    SET client_min_messages TO 'error'
+    AS $_$
+DECLARE
+  counted CONSTANT integer := 10000;  -- so many are counted one by one
+  ranked CONSTANT integer := 10000;   -- so many of the newest are ranked by their words
+  listed CONSTANT integer := 200;     -- so many of each list are fused
+  state record;
+  language text;
+  words tsquery;
+  subject text;
+  mark jsonb := '{}';
+  marks jsonb[];
+  criteria text := 'true';
+  matching text;
+  after json := p_query -> 'after';
+  sort text := coalesce(p_query ->> 'order', 'newest');
+  key text;
+  floor timestamptz := (p_query -> 'after' ->> 'floor')::timestamptz;
+  uuids uuid[];
+  vector_schema text;
+  dimension integer := json_array_length(p_query -> 'vector');
+  nearest text;
+  fused text;
+  list_uuids uuid[];
+  list_ranks double precision[];
+  page text;
+  answer json;
+  total bigint;
+  plan json;
+  explained text;
+BEGIN
+  SELECT c.episode, c.off, c.now, s.languages, s.complete INTO state
+    FROM vcon_storage_cache_state_v1() c, vcon_search_state s;
+  language := coalesce(p_query ->> 'language', state.languages[1]);
+
+  -- Criteria. $1 marks, $2 words, $3 subject, $4 tenant, $5 start, $6 end, $7 since, $8 uuids
+  IF p_query -> 'tags' IS NOT NULL THEN
+    mark := mark || jsonb_strip_nulls(jsonb_build_object(
+      'tag', (SELECT jsonb_agg(concat(t.key, ':', t.value)) FROM json_each_text(p_query -> 'tags') t
+        WHERE t.value IS NOT NULL),
+      'tagged', (SELECT jsonb_agg(t.key) FROM json_each_text(p_query -> 'tags') t)));
+  END IF;
+  IF p_query ->> 'dialog_type' IS NOT NULL THEN
+    mark := mark || jsonb_build_object('dialog', jsonb_build_array(p_query ->> 'dialog_type'));
+  END IF;
+  IF coalesce(p_query ->> 'analysis_type', p_query ->> 'vendor') IS NOT NULL THEN
+    mark := mark || jsonb_build_object('analysis', jsonb_build_array(jsonb_strip_nulls(
+      jsonb_build_object('type', p_query ->> 'analysis_type', 'vendor', p_query ->> 'vendor'))));
+  END IF;
+  IF p_query ->> 'attached' IS NOT NULL THEN
+    mark := mark || jsonb_build_object('attached', (p_query ->> 'attached')::boolean);
+  END IF;
+  IF p_query ->> 'attachment' IS NOT NULL THEN
+    mark := mark || jsonb_build_object('attachment', jsonb_build_array(p_query ->> 'attachment'));
+  END IF;
+  IF p_query -> 'party' IS NOT NULL THEN
+    marks := ARRAY(SELECT mark || jsonb_build_object('party', jsonb_build_array(shape))
+      FROM unnest(vcon_storage_party_shapes_v1(p_query -> 'party')) AS shape);
+  ELSIF p_query ->> 'anybody' IS NOT NULL THEN
+    marks := ARRAY(SELECT mark || jsonb_build_object('party', jsonb_build_array(shape))
+      FROM unnest(ARRAY['name', 'mailto', 'uuid', 'tel']) AS field,
+        unnest(vcon_storage_party_shapes_v1(
+          json_build_object(field, p_query ->> 'anybody'))) AS shape);
+  ELSIF mark <> '{}' THEN
+    marks := ARRAY[mark];
+  END IF;
+  IF cardinality(marks) = 1 THEN
+    criteria := criteria || ' AND s.marks @> $1[1]';
+  ELSIF marks IS NOT NULL THEN
+    criteria := criteria || ' AND s.marks @> ANY ($1)';
+  END IF;
+  IF p_query ->> 'subject' IS NOT NULL THEN
+    subject := '%' || replace(replace(replace(
+      p_query ->> 'subject', '\', '\\'), '%', '\%'), '_', '\_') || '%';
+    criteria := criteria || ' AND s.subject ILIKE $3';
+  END IF;
+  IF coalesce(p_tenant, p_query ->> 'tenant') IS NOT NULL THEN
+    criteria := criteria || ' AND s.tenant_id = $4';
+  END IF;
+  IF p_query ->> 'start' IS NOT NULL THEN
+    criteria := criteria || ' AND s.created_at >= $5';
+  END IF;
+  IF p_query ->> 'end' IS NOT NULL THEN
+    criteria := criteria || ' AND s.created_at <= $6';
+  END IF;
+  IF p_query ->> 'since' IS NOT NULL THEN
+    criteria := criteria || ' AND s.saved_at >= $7';
+  END IF;
+  IF p_query -> 'uuids' IS NOT NULL THEN
+    uuids := ARRAY(SELECT value::uuid FROM json_array_elements_text(p_query -> 'uuids') AS value);
+    criteria := criteria || ' AND s.uuid = ANY ($8)';
+  END IF;
+  matching := criteria;
+  IF p_query ->> 'text' IS NOT NULL THEN
+    IF NOT language = ANY (state.languages) THEN
+      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+        'refused', format('language: this database indexes %s',
+          array_to_string(state.languages, ', ')));
+    END IF;
+    words := websearch_to_tsquery(language::regconfig, p_query ->> 'text');
+    IF numnode(words) = 0 THEN
+      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+        'refused', format('text: has no word to search by in the language %s', language));
+    END IF;
+    matching := matching || ' AND s.words @@ $2';
+  END IF;
+
+  -- The nearest embeddings, and what they are fused with. The dimension is a number and the schema
+  -- the extension's, so that an index made for this dimension serves.
+  IF dimension IS NOT NULL THEN
+    vector_schema := vcon_storage_vector_schema_v1();
+    IF vector_schema IS NULL THEN
+      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+        'refused', 'embedding: this database has no pgvector, or had none when search was set up');
+    END IF;
+    BEGIN
+      -- With an index: goes on until enough of the nearest meet the criteria too.
+      PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    EXCEPTION WHEN OTHERS THEN
+      NULL;  -- pgvector before 0.8
+    END;
+    nearest := format($sql$
+      SELECT f.uuid, 1 - min(f.distance) AS rank FROM (
+        SELECT e.vcon AS uuid,
+          (e.vector::%1$I.vector(%2$s)) OPERATOR(%1$I.<=>) $9::text::%1$I.vector(%2$s) AS distance
+        FROM vcon_vectors e JOIN vcon_search s ON s.uuid = e.vcon
+        WHERE e.dimension = %2$s AND e.model = $10%3$s AND %4$s
+        ORDER BY (e.vector::%1$I.vector(%2$s)) OPERATOR(%1$I.<=>) $9::text::%1$I.vector(%2$s)
+        LIMIT %5$s) AS f
+      GROUP BY f.uuid$sql$, vector_schema, dimension,
+      CASE WHEN p_query ->> 'part' IS NOT NULL THEN ' AND e.part = $11' END, criteria, listed);
+  END IF;
+  IF words IS NOT NULL AND sort = 'rank' THEN
+    page := format('SELECT s.*, ts_rank(s.words, $2) AS rank FROM (SELECT * FROM vcon_search s'
+      ' WHERE %s%s ORDER BY s.created_at DESC%s) AS s', matching,
+      CASE WHEN floor IS NOT NULL THEN ' AND s.created_at >= $12' END,
+      CASE WHEN after IS NULL OR nearest IS NOT NULL THEN format(' LIMIT %s', ranked) END);
+  END IF;
+  IF nearest IS NOT NULL AND words IS NOT NULL THEN
+    -- Reciprocal rank fusion with k = 60: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion
+    -- outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009.
+    fused := format($sql$
+      SELECT uuid, sum(1.0::double precision / (60 + place)) AS rank FROM (
+        (SELECT n.uuid, row_number() OVER (ORDER BY n.rank DESC, n.uuid) AS place FROM (%s) AS n)
+        UNION ALL
+        (SELECT t.uuid, row_number() OVER (ORDER BY t.rank DESC, t.uuid) AS place FROM (%s) AS t
+          ORDER BY 2 LIMIT %s)) AS both_lists
+      GROUP BY uuid$sql$, nearest, page, listed);
+  ELSE
+    fused := nearest;
+  END IF;
+  IF after -> 'rest' IS NOT NULL THEN
+    list_uuids := ARRAY(SELECT (e ->> 0)::uuid FROM json_array_elements(after -> 'rest') AS e);
+    list_ranks := ARRAY(
+      SELECT (e ->> 1)::double precision FROM json_array_elements(after -> 'rest') AS e);
+  ELSIF fused IS NOT NULL AND p_query ->> 'explain' IS NULL THEN
+    EXECUTE format('SELECT coalesce(array_agg(uuid ORDER BY rank DESC, uuid), ''{}''),'
+        ' array_agg(rank ORDER BY rank DESC, uuid) FROM (%s) AS l', fused)
+      INTO list_uuids, list_ranks
+      USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+        (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+        (p_query ->> 'since')::timestamptz, uuids, p_query ->> 'vector', p_query ->> 'model',
+        p_query ->> 'part', floor;
+  END IF;
+
+  -- The page: $13 limit, $14 and $15 where the one before ended, $16 its rank.
+  IF fused IS NOT NULL THEN
+    page := format('SELECT s.*, l.rank, l.n FROM unnest($17, $18) WITH ORDINALITY AS l (uuid, rank, n)'
+      ' JOIN vcon_search s ON s.uuid = l.uuid WHERE %s ORDER BY l.n LIMIT $13 + 1', criteria);
+    key := 'n';
+  ELSIF words IS NOT NULL AND sort = 'rank' THEN
+    page := format('SELECT *, row_number() OVER (ORDER BY rank DESC, uuid DESC) AS n,'
+      ' count(*) OVER () AS all_ranked, min(created_at) OVER () AS oldest FROM (%s) AS r', page);
+    page := format('SELECT * FROM (%s) AS p%s ORDER BY rank DESC, uuid DESC LIMIT $13 + 1', page,
+      CASE WHEN after IS NOT NULL THEN ' WHERE (rank, uuid) < ($16, $15)' END);
+    key := 'n';
+  ELSE
+    page := CASE sort
+      WHEN 'newest' THEN format(
+        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
+        ' ORDER BY s.created_at DESC, s.uuid DESC LIMIT $13 + 1', matching,
+        CASE WHEN after IS NOT NULL THEN ' AND (s.created_at, s.uuid) < ($14, $15)' END)
+      WHEN 'oldest' THEN format(
+        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
+        ' ORDER BY s.created_at, s.uuid LIMIT $13 + 1', matching,
+        CASE WHEN after IS NOT NULL THEN ' AND (s.created_at, s.uuid) > ($14, $15)' END)
+      ELSE format(
+        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
+        ' ORDER BY s.saved_at, s.uuid LIMIT $13 + 1', matching,
+        CASE WHEN after IS NOT NULL THEN ' AND (s.saved_at, s.uuid) > ($14, $15)' END) END;
+    page := format(page, CASE WHEN words IS NULL THEN 'NULL::real' ELSE 'ts_rank(s.words, $2)' END);
+    key := NULL;
+  END IF;
+  explained := page;
+  page := format($sql$
+    SELECT json_build_object(
+      'more', count(*) > $13,
+      'floor', %1$s,
+      'hits', coalesce(json_agg(json_build_object(
+        'uuid', f.uuid, 'created_at', f.created_at, 'saved_at', f.saved_at, 'rank', f.rank,
+        'subject', CASE WHEN $19 THEN f.subject END,
+        'names', CASE WHEN $19 THEN (SELECT json_agg(coalesce(p.name, p.as_written ->> 'name')
+          ORDER BY p.party_index) FROM parties p WHERE p.vcon_id = f.uuid) END,
+        'snippet', CASE WHEN $19 AND $2 IS NOT NULL
+          THEN vcon_storage_snippet_v1(f.uuid, $2, $20) END,
+        'rows', CASE WHEN $21 IS NULL THEN vcon_storage_rows_v1(v)
+          ELSE vcon_storage_parts_v1(v, $21) END
+      ) ORDER BY f.place) FILTER (WHERE f.place <= $13), '[]'))
+    FROM (SELECT page.*, row_number() OVER () AS place FROM (%2$s) AS page) AS f
+    JOIN vcons v ON v.uuid = f.uuid$sql$,
+    CASE WHEN words IS NOT NULL AND sort = 'rank' AND fused IS NULL AND after IS NULL
+      THEN format('CASE WHEN max(f.all_ranked) >= %s THEN min(f.oldest) END', ranked)
+      ELSE '$12' END, page);
+  IF p_query ->> 'explain' IS NOT NULL THEN
+    page := 'EXPLAIN (FORMAT JSON) ' || coalesce(CASE WHEN after IS NULL THEN fused END, explained);
+  END IF;
+  EXECUTE page INTO answer
+    USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+      (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+      (p_query ->> 'since')::timestamptz, uuids, p_query ->> 'vector', p_query ->> 'model',
+      p_query ->> 'part', floor, coalesce((p_query ->> 'limit')::integer, 100),
+      (after ->> 'at')::timestamptz, (after ->> 'uuid')::uuid, (after ->> 'rank')::real,
+      list_uuids, list_ranks, coalesce((p_query ->> 'details')::boolean, false), language,
+      CASE WHEN p_query -> 'include' IS NOT NULL THEN ARRAY(
+        SELECT part FROM json_array_elements_text(p_query -> 'include') AS part) END;
+  IF p_query ->> 'explain' IS NOT NULL THEN
+    RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+      'plan', answer);
+  END IF;
+
+  IF fused IS NOT NULL THEN
+    total := cardinality(list_uuids);
+  ELSIF (p_query ->> 'total')::boolean THEN
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM vcon_search s WHERE %s LIMIT %s) AS c',
+        matching, counted + 1)
+      INTO total
+      USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+        (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+        (p_query ->> 'since')::timestamptz, uuids;
+    IF total > counted THEN
+      EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM vcon_search s WHERE %s', matching)
+        INTO plan
+        USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+          (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+          (p_query ->> 'since')::timestamptz, uuids;
+      total := greatest(total, (plan -> 0 -> 'Plan' ->> 'Plan Rows')::numeric::bigint);
+    END IF;
+  END IF;
+  RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+    'complete', state.complete, 'total', total,
+    'exact', fused IS NULL AND total <= counted, 'more', answer -> 'more',
+    'floor', answer -> 'floor', 'hits', answer -> 'hits',
+    'rest', CASE WHEN fused IS NOT NULL THEN (
+      SELECT coalesce(json_agg(json_build_array(l.uuid, l.rank) ORDER BY l.n), '[]')
+      FROM unnest(list_uuids, list_ranks) WITH ORDINALITY AS l (uuid, rank, n)
+      WHERE l.n > coalesce((
+        SELECT max(array_position(list_uuids, (hit ->> 'uuid')::uuid))
+        FROM json_array_elements(answer -> 'hits') AS hit), 0)) END);
+END
+$_$;
+
+CREATE FUNCTION public.vcon_storage_snippet_v1(p_uuid uuid, p_query tsquery, p_language text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    SET client_min_messages TO 'error'
+    AS $_$
+DECLARE
+  stems text[] := ARRAY(
+    SELECT left(stem, CASE WHEN length(stem) > 4 THEN length(stem) - 1 ELSE 4 END)
+    FROM (SELECT replace(m[1], '''''', '''') AS stem
+      FROM regexp_matches(querytree(p_query), '''((?:[^'']|'''')+)''', 'g') AS m) AS s);
+  shown text;
+  small text;
+  piece text;
+  place integer;
+  passed integer;
+BEGIN
+  FOR shown IN
+    SELECT left(subject, 200000) FROM vcons WHERE uuid = p_uuid
+    UNION ALL (SELECT coalesce(name, as_written ->> 'name') FROM parties
+      WHERE vcon_id = p_uuid ORDER BY party_index)
+    UNION ALL (SELECT CASE WHEN left(f.body, 1) IN ('{', '[') OR f.encoding = 'json' THEN (
+          SELECT string_agg(said #>> '{}', ' ') FROM jsonb_path_query(
+            vcon_storage_body_v1(f.body)::jsonb, 'strict $.** ? (@.type() == "string")') AS said)
+        ELSE f.body END
+      FROM (
+        SELECT 1 AS part, analysis_index AS n,
+          left(coalesce(body::text, as_written ->> 'body'), 262144) AS body,
+          coalesce(encoding, as_written ->> 'encoding', '') AS encoding,
+          coalesce(mediatype, as_written ->> 'mediatype') AS mediatype
+        FROM analysis WHERE vcon_id = p_uuid
+        UNION ALL
+        SELECT 2, dialog_index, left(coalesce(body::text, as_written ->> 'body'), 262144),
+          coalesce(encoding, as_written ->> 'encoding', ''),
+          coalesce(mediatype, as_written ->> 'mediatype')
+        FROM dialog WHERE vcon_id = p_uuid
+        ORDER BY part, n
+      ) AS f
+      WHERE f.body <> '' AND vcon_storage_is_text_v1(f.encoding, f.mediatype, left(f.body, 1000)))
+  LOOP
+    shown := translate(shown, U&'\E000\E001', '');
+    small := lower(shown);
+    passed := 0;
+    FOR attempt IN 1..5 LOOP
+      SELECT min(strpos(substr(small, passed + 1), stem)) INTO place
+        FROM unnest(stems) AS stem WHERE strpos(substr(small, passed + 1), stem) > 0;
+      EXIT WHEN place IS NULL;
+      piece := ts_headline(p_language::regconfig,
+        CASE WHEN passed + place <= 200 THEN left(shown, 1000)
+          ELSE regexp_replace(substr(shown, passed + place - 200, 1000), '^\S+\s', '') END,
+        p_query, U&'StartSel="\E000", StopSel="\E001", MaxWords=30, MinWords=12');
+      IF piece LIKE U&'%\E000%' THEN
+        RETURN piece;
+      END IF;
+      passed := passed + place + 200;
+    END LOOP;
+  END LOOP;
+  RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;  -- A snippet is a help, not an answer.
+END
+$_$;
+
+CREATE FUNCTION public.vcon_storage_tags_v1(p_body text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  RETURN CASE left(ltrim(p_body, E' \t\r\n'), 1)
+    WHEN '[' THEN ARRAY(
+      SELECT tag FROM json_array_elements_text(p_body::json) AS tag WHERE tag IS NOT NULL)
+    WHEN '{' THEN ARRAY(
+      SELECT concat(key, ':', value) FROM json_each_text(p_body::json)) END;
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_tel_ends_v1(p_digits text) RETURNS text[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  ends text[] := ARRAY[p_digits];
+BEGIN
+  -- E.164 has at most 15 digits; what is longer is no number that somebody writes in two ways.
+  IF length(p_digits) <= 15 THEN
+    FOR n IN 2..length(p_digits) - 6 LOOP
+      ends := ends || substr(p_digits, n);
+    END LOOP;
+  END IF;
+  RETURN ends;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_tel_v1(p_tel text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $_$
+DECLARE
+  shown text := lower(btrim(left(p_tel, 2000)));
+  number text := regexp_replace(split_part(regexp_replace(shown, '^tel:', ''), ';', 1),
+    '[\s,]*(x|ext\.?|extension|#)\s*[0-9]+$', '');
+  digits text := regexp_replace(replace(number, '(0)', ''), '[^0-9]', '', 'g');
+BEGIN
+  IF digits = '' OR number ~ '[[:alpha:]@]' THEN
+    RETURN shown;
+  ELSIF number ~ '^[^0-9]*\+' THEN
+    RETURN '+' || digits;
+  ELSIF digits LIKE '00_%' THEN
+    RETURN '+' || substr(digits, 3);
+  END IF;
+  RETURN coalesce(nullif(ltrim(digits, '0'), ''), digits);
+END
+$_$;
 
 CREATE FUNCTION public.vcon_storage_vcon_comes_v1() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1363,10 +2002,35 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_vector_schema_v1() RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+  SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+  WHERE e.extname = 'vector' AND to_regclass('vcon_vectors') IS NOT NULL
+$$;
+
 CREATE FUNCTION public.vcon_storage_version_v1() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'public', 'pg_temp'
-    AS $$ SELECT '20261124110000' $$;
+    AS $$ SELECT '20261124120000' $$;
+
+CREATE FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) RETURNS tsvector
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  language text;
+  words tsvector := '';
+BEGIN
+  FOREACH language IN ARRAY p_languages LOOP
+    -- The last name is a word that nobody writes, and keeps phrases from reaching into a body.
+    words := words || setweight(json_to_tsvector(language::regconfig, p_names, '["string"]'), 'A')
+      || json_to_tsvector(language::regconfig, p_bodies, '["string"]');
+  END LOOP;
+  RETURN ts_delete(words, '0partend0');
+END
+$$;
 
 CREATE TABLE public.analysis (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1542,7 +2206,19 @@ ALTER TABLE ONLY public.vcons
 
 CREATE INDEX idx_vcon_edited ON public.vcon_edited USING btree (uuid);
 
+CREATE INDEX idx_vcon_search_created ON public.vcon_search USING btree (created_at, uuid);
+
+CREATE INDEX idx_vcon_search_marks ON public.vcon_search USING gin (marks jsonb_path_ops) WITH (gin_pending_list_limit='1024');
+
+CREATE INDEX idx_vcon_search_saved ON public.vcon_search USING btree (saved_at, uuid);
+
+CREATE INDEX idx_vcon_search_tenant ON public.vcon_search USING btree (tenant_id, created_at, uuid) WHERE (tenant_id IS NOT NULL);
+
+CREATE INDEX idx_vcon_search_words ON public.vcon_search USING gin (words) WITH (gin_pending_list_limit='1024');
+
 CREATE INDEX idx_vcons_created_at ON public.vcons USING btree (created_at);
+
+CREATE CONSTRAINT TRIGGER vcon_storage_index AFTER INSERT OR UPDATE ON public.vcons DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.vcon_storage_index_change_v1();
 
 CREATE TRIGGER zz_vcon_storage_comes BEFORE INSERT ON public.vcons FOR EACH ROW WHEN ((current_setting('vcon_storage.saving'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.vcon_storage_vcon_comes_v1();
 
@@ -1597,6 +2273,10 @@ ALTER TABLE public.vcon_cache_state ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.vcon_edited ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.vcon_search ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.vcon_search_state ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.vcon_tombstones ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.vcons ENABLE ROW LEVEL SECURITY;
@@ -1607,6 +2287,12 @@ GRANT USAGE ON SCHEMA public TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_backfill_v1(p_limit integer, p_after uuid, p_count boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_backfill_v1(p_limit integer, p_after uuid, p_count boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_bodies_v1(p_uuid uuid, p_room integer, p_json integer, p_careful boolean, OUT bodies json, OUT cut boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_bodies_v1(p_uuid uuid, p_room integer, p_json integer, p_careful boolean, OUT bodies json, OUT cut boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_body_v1(p_body text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_body_v1(p_body text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off boolean, OUT now double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off boolean, OUT now double precision) TO service_role;
@@ -1627,6 +2313,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_edit_v1() TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_edited_v1(p_vcon uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_edited_v1(p_vcon uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_embed_v1(p_uuid uuid, p_part text, p_model text, p_vector json, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_embed_v1(p_uuid uuid, p_part text, p_model text, p_vector json, p_tenant text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_fill_groups_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_fill_groups_v1() TO service_role;
@@ -1652,14 +2341,36 @@ GRANT ALL ON FUNCTION public.vcon_storage_history_of_v1(p_dialog uuid) TO servic
 REVOKE ALL ON FUNCTION public.vcon_storage_in_time_v1(p_deadline double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_in_time_v1(p_deadline double precision) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_index_change_v1() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_index_step_v1(p_count integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_index_step_v1(p_count integer) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_is_text_v1(p_encoding text, p_mediatype text, p_start text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_is_text_v1(p_encoding text, p_mediatype text, p_start text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_json_type_v1(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_json_type_v1(p_text text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_languages_v1(p_languages text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_lock_v1(p_uuid uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_lock_v1(p_uuid uuid) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_mailto_v1(p_mailto text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_mailto_v1(p_mailto text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_members_v1(p_object json, p_names text[], p_values json[], p_removed text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_members_v1(p_object json, p_names text[], p_values json[], p_removed text[]) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_name_v1(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_name_v1(p_name text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_new_episode_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_new_episode_v1() TO service_role;
@@ -1690,14 +2401,37 @@ GRANT ALL ON FUNCTION public.vcon_storage_save_v1(p_uuid uuid, p_digest text, p_
 REVOKE ALL ON FUNCTION public.vcon_storage_save_v2(p_vcons json, p_parties json, p_dialog json, p_analysis json, p_attachments json, p_tenant text, p_deadline double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_save_v2(p_vcons json, p_parties json, p_dialog json, p_analysis json, p_attachments json, p_tenant text, p_deadline double precision) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_search_setup_v1() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_search_state_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_search_state_v1() TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_search_v1(p_subject text, p_start timestamp with time zone, p_end timestamp with time zone, p_limit integer, p_tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_search_v1(p_subject text, p_start timestamp with time zone, p_end timestamp with time zone, p_limit integer, p_tenant text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_search_v2(p_query json, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_search_v2(p_query json, p_tenant text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_snippet_v1(p_uuid uuid, p_query tsquery, p_language text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_snippet_v1(p_uuid uuid, p_query tsquery, p_language text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_tags_v1(p_body text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_tags_v1(p_body text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_tel_ends_v1(p_digits text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_tel_ends_v1(p_digits text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_tel_v1(p_tel text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_tel_v1(p_tel text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_vcon_comes_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_vcon_comes_v1() TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_vcon_went_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_vcon_went_v1() TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_vector_schema_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_vector_schema_v1() TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_version_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_version_v1() TO service_role;

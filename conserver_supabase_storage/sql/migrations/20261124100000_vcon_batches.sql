@@ -300,6 +300,8 @@ BEGIN
     END LOOP;
   END IF;
 
+  -- What triggers have put off to the end of the transaction is done in the caller's time as well.
+  SET CONSTRAINTS ALL IMMEDIATE;
   PERFORM vcon_storage_in_time_v1(p_deadline);
   RETURN (SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now,
       'new_episode', new_episode, 'revisions', revisions, 'outcomes', outcomes)
