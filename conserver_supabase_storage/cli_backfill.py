@@ -1,4 +1,4 @@
-"""The command for vCons that only another program wrote: gives them what ours have beside."""
+"""The command for vCons that were there before us: gives them what ours have beside."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,30 +26,40 @@ def backfill(
     ] = 500,
     as_json: AsJson = False,
 ) -> None:
-    """Give vCons that only another program wrote, before the migration, a revision.
+    """Give vCons that were there before the migrations what they lack.
 
-    From then on a cache can keep them. Nothing else of them changes. Both programs can go on
-    meanwhile; after an interrupt, run it again: it goes on with what is left.
+    Those that only another program wrote get a revision: from then on a cache can keep them. All
+    are indexed for search. Nothing else of them changes. Both programs can go on meanwhile; after
+    an interrupt, run it again: it goes on with what is left.
     """
-    filled = 0
+    filled = indexed = 0
     last: str | None = None
     interrupted = False
     with opened(config, storage) as opened_storage:
         left = opened_storage.backfill(0, count=True)["left"]
-        with _progress(left, quiet=as_json) as advance:
-            try:
+        try:
+            with _progress("revisions", left, quiet=as_json) as advance:
                 while (done := opened_storage.backfill(batch_size, after=last))["filled"]:
                     last = done["last"]
                     filled += done["filled"]
                     advance(done["filled"])
-            except KeyboardInterrupt:
-                interrupted = True
+            with _progress("search", None, quiet=as_json) as advance:
+                complete = False
+                while not complete:
+                    done = opened_storage.index(batch_size)
+                    complete = done["complete"]
+                    indexed += done["indexed"]
+                    if done["seen"]:
+                        advance(done["seen"])
+        except KeyboardInterrupt:
+            interrupted = True
         # One that was locked may have its revision from whoever changed it.
         left = None if interrupted else opened_storage.backfill(0, count=True)["left"]
     if as_json:
-        typer.echo(json.dumps({"filled": filled, "left": left}))
+        typer.echo(json.dumps({"filled": filled, "indexed": indexed, "left": left}))
     else:
-        typer.echo(f"filled {filled} vCons" + (f"; {left} are left, run it again" if left else ""))
+        more = f"; {left} are left, run it again" if left else ""
+        typer.echo(f"filled {filled} vCons, indexed {indexed}{more}")
     if interrupted:
         typer.echo("interrupted; run it again to go on", err=True)
         raise typer.Exit(_INTERRUPTED)
@@ -58,7 +68,7 @@ def backfill(
 
 
 @contextmanager
-def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+def _progress(name: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal, and elsewhere a line now and then."""
     from rich.console import Console  # noqa: PLC0415  not for the other commands
     from rich.progress import (  # noqa: PLC0415
@@ -76,11 +86,12 @@ def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
         def tell(count: int) -> None:
             nonlocal done
             done += count
-            console.print(f"{done} of {total}", highlight=False)
+            of = "" if total is None else f" of {total}"
+            console.print(f"{name}: {done}{of}", highlight=False)
 
         yield tell
         return
-    columns = (TextColumn("vCons"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("backfill", total=total)
+        task = progress.add_task(name, total=total)
         yield lambda count: progress.advance(task, count)

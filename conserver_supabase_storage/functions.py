@@ -195,6 +195,12 @@ class Functions:
         arguments = {"p_limit": dumps(limit), "p_after": dumps(after), "p_count": dumps(count)}
         return self._database.ask("vcon_storage_backfill_v1", arguments)
 
+    def index(self, limit: int) -> dict[str, Any]:
+        """Index some of the vCons that search does not know yet; as in the SQL."""
+        answer = self._database.call("vcon_storage_index_step_v1", {"p_count": dumps(limit)})
+        found: dict[str, Any] = loads(answer)
+        return found
+
     def version(self) -> str:
         """Return the newest migration that the database has."""
         return str(loads(self._database.call("vcon_storage_version_v1", {})))

@@ -309,6 +309,21 @@ class SupabaseStorage:
         answer = self._functions.backfill(limit, after, count=count)
         return {name: answer[name] for name in ("filled", "last", "left")}
 
+    def index(self, limit: int) -> dict[str, Any]:
+        """Let search know some of the vCons that were there before it was.
+
+        Args:
+            limit: how many to look at, in one transaction.
+
+        Returns:
+            How many were ``seen`` and ``indexed``, and whether search is ``complete`` with that.
+
+        Raises:
+            UnavailableError: Supabase did not answer in time. Repeating it is safe.
+            RefusedError: Supabase refused it.
+        """
+        return self._functions.index(limit)
+
     def clear_cache(self) -> int:
         """Throw away what is cached under this storage's prefix (and tenant).
 

@@ -8,12 +8,10 @@ COMMENT ON SCHEMA public IS 'standard public schema';
 CREATE FUNCTION public.vcon_storage_backfill_v1(p_limit integer, p_after uuid DEFAULT NULL::uuid, p_count boolean DEFAULT false) RETURNS json
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
-    AS $_$
+    AS $$
 DECLARE
   given uuid[];
-  skipped integer := 0;
   left_over bigint;
-  one uuid;
 BEGIN
   PERFORM set_config('vcon_storage.saving', 'yes', true);
   IF p_count THEN
@@ -29,19 +27,12 @@ BEGIN
       -- A spooled save must not be left out for the sake of this.
       saved_at = coalesce(saved_at, least(updated_at, clock_timestamp()))
     WHERE uuid = ANY (given);
-  -- A later migration may bring a search that has an index of its own.
-  IF EXISTS (SELECT FROM pg_proc WHERE proname = 'vcon_storage_index_v1'
-      AND pronamespace = current_schema()::regnamespace) THEN
-    FOREACH one IN ARRAY coalesce(given, '{}') LOOP
-      EXECUTE 'SELECT vcon_storage_index_v1($1)' USING one;
-    END LOOP;
-  END IF;
   RETURN (SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now,
       'filled', coalesce(cardinality(given), 0), 'last', given[cardinality(given)],
       'left', left_over)
     FROM vcon_storage_cache_state_v1() s);
 END
-$_$;
+$$;
 
 CREATE FUNCTION public.vcon_storage_bodies_v1(p_uuid uuid, p_room integer, p_json integer, p_careful boolean, OUT bodies json, OUT cut boolean) RETURNS record
     LANGUAGE plpgsql STABLE

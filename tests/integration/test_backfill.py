@@ -74,13 +74,28 @@ def test_it_fills_what_is_missing_and_nothing_else(theirs: Theirs) -> None:
     before = theirs.sql.execute(rows.encode()).fetchall()
     assert left(theirs) == COUNT
     done = run(theirs, "--batch-size", "25")
-    assert (done.returncode, done.stdout) == (0, f"filled {COUNT} vCons\n")
-    assert done.stderr.split("\n")[:-1] == [f"{n} of {COUNT}" for n in (25, 50, 60)]
+    assert (done.returncode, done.stdout) == (0, f"filled {COUNT} vCons, indexed 0\n")
+    assert done.stderr.split("\n")[:-1] == [f"revisions: {n} of {COUNT}" for n in (25, 50, 60)]
     assert left(theirs) == 0
     assert theirs.sql.execute(rows.encode()).fetchall() == before
     assert database.count(theirs.sql, "groups") == COUNT - 2
     again = run(theirs, "--json")
-    assert (again.returncode, json.loads(again.stdout)) == (0, {"filled": 0, "left": 0})
+    assert (again.returncode, json.loads(again.stdout)) == (
+        0,
+        {"filled": 0, "indexed": 0, "left": 0},
+    )
+
+
+def test_it_indexes_what_search_does_not_know_yet(theirs: Theirs) -> None:
+    theirs.sql.execute("DELETE FROM vcon_search")
+    theirs.sql.execute("UPDATE vcon_search_state SET complete = false, walked_to = NULL")
+    with SupabaseStorage(theirs.options) as storage:
+        assert not storage.search_page({"subject": "x"}).complete
+        done = run(theirs, "--batch-size", "25", "--json")
+        assert json.loads(done.stdout)["left"] == 0
+        page = storage.search_page({"limit": 1000})
+        assert page.complete
+        assert page.total == COUNT
 
 
 def test_it_goes_on_where_it_was_interrupted_and_leaves_what_was_saved_since(
@@ -103,9 +118,9 @@ def test_one_that_is_locked_is_left_and_said_so(theirs: Theirs) -> None:
         done = run(theirs)
         assert (done.returncode, done.stdout) == (
             1,
-            f"filled {COUNT - 1} vCons; 1 are left, run it again\n",
+            f"filled {COUNT - 1} vCons, indexed 0; 1 are left, run it again\n",
         )
-    assert run(theirs).stdout == "filled 1 vCons\n"
+    assert run(theirs).stdout == "filled 1 vCons, indexed 0\n"
 
 
 def test_a_spooled_save_is_not_left_out_for_its_sake(theirs: Theirs) -> None:
@@ -139,7 +154,7 @@ def test_an_interrupt_ends_it_cleanly_and_a_terminal_shows_a_bar(theirs: Theirs)
     os.close(its)
     assert process.returncode == 130
     assert stdout.startswith("filled ")
-    assert "vCons" in shown
+    assert "revisions" in shown
     assert "interrupted; run it again to go on" in shown
     assert "Traceback" not in shown
     assert 0 < left(theirs) < COUNT

@@ -676,9 +676,7 @@ CREATE OR REPLACE FUNCTION vcon_storage_backfill_v1(
 AS $$
 DECLARE
   given uuid[];
-  skipped integer := 0;
   left_over bigint;
-  one uuid;
 BEGIN
   PERFORM set_config('vcon_storage.saving', 'yes', true);
   IF p_count THEN
@@ -694,13 +692,6 @@ BEGIN
       -- A spooled save must not be left out for the sake of this.
       saved_at = coalesce(saved_at, least(updated_at, clock_timestamp()))
     WHERE uuid = ANY (given);
-  -- A later migration may bring a search that has an index of its own.
-  IF EXISTS (SELECT FROM pg_proc WHERE proname = 'vcon_storage_index_v1'
-      AND pronamespace = current_schema()::regnamespace) THEN
-    FOREACH one IN ARRAY coalesce(given, '{}') LOOP
-      EXECUTE 'SELECT vcon_storage_index_v1($1)' USING one;
-    END LOOP;
-  END IF;
   RETURN (SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now,
       'filled', coalesce(cardinality(given), 0), 'last', given[cardinality(given)],
       'left', left_over)
