@@ -34,11 +34,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "redis_json: needs the Redis of a conserver, with RedisJSON")
     home.settle(config)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     return home.describe(config)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests beside a real RedisJSON ran: a skip among hundreds is overlooked."""
+    said: dict[str, list[str]] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.getreports(outcome):
+            if "redis_json" not in report.keywords or (outcome, report.when) == ("passed", "setup"):
+                continue
+            why = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+            what = f"did not run ({why.removeprefix('Skipped: ')})" if why else outcome
+            said.setdefault(what, []).append(report.nodeid.rpartition("::")[2])
+    if said:
+        terminalreporter.section("tests beside a real RedisJSON")
+    for what, names in said.items():
+        terminalreporter.line(f"{len(names)} {what}: {', '.join(names)}")
 
 
 @pytest.fixture(autouse=True)

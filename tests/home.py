@@ -4,7 +4,9 @@ A test asks for the fixture ``stack`` and gets a `Supabase`; it is the same test
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Protocol
 
 import pytest
@@ -84,9 +86,16 @@ def settle(config: pytest.Config) -> None:
     config.stash[_HOME] = _Containers(wanted)
 
 
-def open_supabase(config: pytest.Config) -> AbstractContextManager[Supabase]:
-    """A migrated Supabase that ends with the context."""
-    return config.stash[_HOME].open()
+def open_supabase(
+    config: pytest.Config, *, durable: bool = False
+) -> AbstractContextManager[Supabase]:
+    """A migrated Supabase that ends with the context.
+
+    Args:
+        config: of the run.
+        durable: whether Redis writes every change to its disk, to have it after a kill.
+    """
+    return config.stash[_HOME].open(durable)
 
 
 def describe(config: pytest.Config) -> str:
@@ -98,8 +107,16 @@ class _Local:
     def __str__(self) -> str:
         return "servers: processes of this machine (containers: scripts/test --containers)"
 
-    def open(self) -> AbstractContextManager[Supabase]:
-        return LocalSupabase()
+    @contextmanager
+    def open(self, durable: bool) -> Iterator[Supabase]:
+        with ExitStack() as cleaning:
+            folder = None
+            if durable:
+                folder = Path(cleaning.enter_context(TemporaryDirectory(prefix="durable-")))
+                # Run by root, Postgres is another user, who has to get through to its data.
+                folder.chmod(0o711)
+                folder /= "stack"
+            yield cleaning.enter_context(LocalSupabase(folder))
 
 
 class _Containers:
@@ -109,12 +126,10 @@ class _Containers:
     def __str__(self) -> str:
         return f"servers: containers, {self._images} (processes: scripts/test --local)"
 
-    @contextmanager
-    def open(self) -> Iterator[Supabase]:
+    def open(self, durable: bool) -> AbstractContextManager[Supabase]:
         from .containers.supabase import ContainerSupabase
 
-        with ContainerSupabase(self._images) as running:
-            yield running
+        return ContainerSupabase(self._images, durable=durable)
 
 
 _HOME = pytest.StashKey[_Local | _Containers]()

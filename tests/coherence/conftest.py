@@ -13,6 +13,7 @@ import redis
 from conserver_supabase_storage import SupabaseStorage
 from conserver_supabase_storage.local import LocalSupabase
 
+from ..home import Supabase, open_supabase
 from .parties import Party
 
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -22,9 +23,9 @@ type Parties = Callable[..., Party]
 
 
 @pytest.fixture(scope="package")
-def supabase() -> Iterator[LocalSupabase]:
+def supabase(pytestconfig: pytest.Config) -> Iterator[Supabase]:
     """Real Postgres, PostgREST and Redis, migrated."""
-    with LocalSupabase() as running:
+    with open_supabase(pytestconfig) as running:
         yield running
 
 

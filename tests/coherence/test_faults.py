@@ -43,7 +43,7 @@ def _mended(supabase: LocalSupabase) -> Iterator[None]:
     yield
     with redis.Redis.from_url(supabase.redis_url) as client:
         client.flushall()
-    (supabase.folder / "redis" / "dump.rdb").unlink(missing_ok=True)
+        client.save()  # over what a test may have left on its disk
 
 
 def password_of(supabase: LocalSupabase) -> str:

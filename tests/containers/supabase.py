@@ -79,10 +79,15 @@ class ContainerSupabase:
     A context manager. The containers and their network are removed at its end, and by
     testcontainers' reaper when this process dies; an engine that was started for the run takes
     them along.
+
+    Args:
+        images: of the servers.
+        durable: whether Redis writes every change to its disk, to have it after a kill.
     """
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Images, *, durable: bool = False) -> None:
         self._images = images
+        self._durable = durable
         self._servers: dict[str, _Server] = {}
         self._ports: dict[str, int] = {}
         self._databases: dict[str, str] = {}
@@ -245,7 +250,8 @@ class ContainerSupabase:
 
     def _redis(self) -> DockerContainer:
         server = "valkey-server" if "valkey" in self._images.redis else "redis-server"
-        settings = ["--save", "", "--appendonly", "no", "--requirepass", self._redis_password]
+        durable = "yes" if self._durable else "no"
+        settings = ["--save", "", "--appendonly", durable, "--requirepass", self._redis_password]
         return DockerContainer(self._images.redis).with_command([server, *settings])
 
     def _gateway(self) -> DockerContainer:

@@ -3,8 +3,6 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -19,6 +17,7 @@ from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.local.ports import free_port
 from conserver_supabase_storage.local.redis_server import binary
 
+from ..home import Supabase, open_supabase
 from .outage import HISTORY
 from .support import Database, Json, Opener, eventually, new_uuid
 
@@ -33,13 +32,10 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LocalSupabase]:
+def stack(pytestconfig: pytest.Config) -> Iterator[Supabase]:
     """Real Postgres, PostgREST and Redis; Redis keeps its data over a restart (appendonly)."""
-    with TemporaryDirectory(prefix="spool-") as folder:
-        # Run by root, Postgres is another user, who has to get through to its data.
-        Path(folder).chmod(0o711)
-        with LocalSupabase(Path(folder) / "stack") as running:
-            yield _with_history(running)
+    with open_supabase(pytestconfig, durable=True) as running:
+        yield _with_history(running)
 
 
 def _with_history(running: LocalSupabase) -> LocalSupabase:
