@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate, migrations
 
 from ..conftest import Sql, options_without_cache
+from ..home import Supabase
 from ..vcons import Json, assert_same, load, new_uuid, small_vcon, uuid_in, written_set
 from . import database
 from .test_migrations import catalog
@@ -34,7 +34,7 @@ def contents(connection: Sql) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def theirs(stack: LocalSupabase) -> Iterator[Sql]:
+def theirs(stack: Supabase) -> Iterator[Sql]:
     """A connection to such a database, migrated; what the migration must keep is checked here."""
     url = stack.create_database("foreign_schema")
     with psycopg.connect(url, autocommit=True) as connection:
@@ -50,7 +50,7 @@ def theirs(stack: LocalSupabase) -> Iterator[Sql]:
 
 
 @pytest.fixture(scope="module")
-def there(stack: LocalSupabase, theirs: Sql) -> Iterator[SupabaseStorage]:
+def there(stack: Supabase, theirs: Sql) -> Iterator[SupabaseStorage]:
     """A storage on it."""
     with (
         stack.postgrest(database=theirs.info.dbname) as rest_url,

@@ -11,9 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.local.postgres import VERSIONS
 from conserver_supabase_storage.migrations import migrate
+
+from ..home import Supabase
 
 SNAPSHOT = Path(__file__).parents[2] / "docs" / "schema.sql"
 SNAPSHOT_OF = 18
@@ -24,7 +25,7 @@ HEAD = """\
 """
 
 
-def test_the_snapshot_is_what_the_migrations_make(stack: LocalSupabase) -> None:
+def test_the_snapshot_is_what_the_migrations_make(stack: Supabase) -> None:
     url = stack.create_database("snapshot")
     with psycopg.connect(url) as connection:
         major = connection.info.server_version // 10_000

@@ -13,7 +13,6 @@ import supabase  # noqa: F401
 from redis import Redis, RedisError
 
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.local.ports import free_port
 from conserver_supabase_storage.local.redis_server import binary
 
@@ -38,14 +37,14 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Supabase]:
         yield _with_history(running)
 
 
-def _with_history(running: LocalSupabase) -> LocalSupabase:
+def _with_history(running: Supabase) -> Supabase:
     with psycopg.connect(running.database_url, autocommit=True) as connection:
         connection.execute(HISTORY)
     return running
 
 
 @pytest.fixture(autouse=True)
-def _everything_runs(stack: LocalSupabase) -> None:
+def _everything_runs(stack: Supabase) -> None:
     """Begin with servers that answer and a cache in use, whatever the test before has done."""
     stack.wait_until_ready()
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
@@ -77,7 +76,7 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture
-def options(stack: LocalSupabase) -> Json:
+def options(stack: Supabase) -> Json:
     """Options with a cache and a spool that no other test sees."""
     return {
         "rest_url": stack.rest_url,
@@ -105,13 +104,13 @@ def storage(opener: Opener) -> SupabaseStorage:
 
 
 @pytest.fixture
-def database(stack: LocalSupabase) -> Iterator[Database]:
+def database(stack: Supabase) -> Iterator[Database]:
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         yield Database(connection)
 
 
 @pytest.fixture
-def redis(stack: LocalSupabase) -> Iterator[Redis]:
+def redis(stack: Supabase) -> Iterator[Redis]:
     with Redis.from_url(stack.redis_url) as client:
         yield client
 
