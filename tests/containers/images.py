@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import docker
+from docker import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound
 
 _FILE = Path(__file__).with_name("images.toml")
@@ -81,14 +81,14 @@ def engine_is_our_own() -> bool:
     return os.environ.get(OWN_ENGINE) == "own"
 
 
-def client() -> docker.DockerClient:
+def client() -> DockerClient:
     """A client of the engine.
 
     Raises:
         ImagesError: none answers.
     """
     try:
-        found = docker.from_env()
+        found = DockerClient.from_env()
         found.ping()
     except DockerException as error:
         raise ImagesError(
@@ -113,7 +113,7 @@ def all_here(wanted: Images) -> bool:
         engine.close()
 
 
-def is_here(engine: docker.DockerClient, image: str) -> bool:
+def is_here(engine: DockerClient, image: str) -> bool:
     """Whether the engine has an image."""
     try:
         engine.images.get(image)
@@ -137,7 +137,7 @@ def fetch(wanted: Images) -> None:
         engine.close()
 
 
-def pull(engine: docker.DockerClient, image: str) -> None:
+def pull(engine: DockerClient, image: str) -> None:
     """Pull an image.
 
     Raises:
@@ -146,7 +146,9 @@ def pull(engine: docker.DockerClient, image: str) -> None:
     try:
         engine.images.pull(image)
     except APIError as error:
-        raise ImagesError(f"{image} is not here and can't be pulled: {error.explanation}") from error
+        raise ImagesError(
+            f"{image} is not here and can't be pulled: {error.explanation}"
+        ) from error
 
 
 def origin(image: str) -> str:

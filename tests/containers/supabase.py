@@ -30,7 +30,13 @@ _START_SECONDS = 60.0
 _RELOAD_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 # Test data need not reach the disk; commits stay synchronous, as on the local stack.
-_POSTGRES = ["postgres", *("-c", "fsync=off"), *("-c", "full_page_writes=off"), "-c", "timezone=UTC"]
+_POSTGRES = [
+    "postgres",
+    *("-c", "fsync=off"),
+    *("-c", "full_page_writes=off"),
+    "-c",
+    "timezone=UTC",
+]
 _POSTGREST_PORT, _ADMIN_PORT = 3000, 3001
 
 
