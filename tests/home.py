@@ -55,6 +55,9 @@ def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("home", "where the servers of the tests run")
     homes = group.addoption
     homes("--containers", dest="home", action="store_const", const="containers", help="Docker")
+    homes(
+        "--compose", dest="home", action="store_const", const="compose", help="deploy/compose.yml"
+    )
     homes("--local", dest="home", action="store_const", const="local", help="processes")
     for name in _OPTIONS:
         homes(f"--{name}", metavar="IMAGE", help=f"{name}'s image, or a version of the matrix")
@@ -74,8 +77,13 @@ def settle(config: pytest.Config) -> None:
     config.stash[_HOME] = _Local()
     if home == "local":
         return
-    from .containers import images
+    from .containers import compose, images
 
+    if home == "compose":
+        if compose.program() is None:
+            raise pytest.UsageError("Docker Compose is not installed.")
+        config.stash[_HOME] = _Compose()
+        return
     if home is None and not images.all_here(images.load()):
         return
     wanted = images.load(**chosen)
@@ -132,4 +140,19 @@ class _Containers:
         return ContainerSupabase(self._images, durable=durable)
 
 
-_HOME = pytest.StashKey[_Local | _Containers]()
+class _Compose:
+    def __str__(self) -> str:
+        return "servers: deploy/compose.yml"
+
+    @contextmanager
+    def open(self, durable: bool) -> Iterator[Supabase]:  # noqa: ARG002 - it always is
+        from .containers.compose import ComposeSupabase
+
+        with (
+            TemporaryDirectory(prefix="compose-") as folder,
+            ComposeSupabase(Path(folder), project=Path(folder).name) as running,
+        ):
+            yield running
+
+
+_HOME = pytest.StashKey[_Local | _Containers | _Compose]()
