@@ -134,12 +134,16 @@ def http_status(port: int, path: str) -> int | None:
 
 
 def reloaded_since(log: Path, offset: int) -> bool:
-    """Whether the log tells of a schema cache that was read after `offset` bytes of it.
+    """Whether the log tells of a schema cache that was read after `offset` bytes of it."""
+    with log.open("rb") as file:
+        file.seek(offset)
+        return has_reloaded(file.read())
+
+
+def has_reloaded(lines: bytes) -> bool:
+    """Whether a part of a log tells of a schema cache that was read in that time.
 
     Not only loaded: PostgREST may have been about to load an older one.
     """
-    with log.open("rb") as file:
-        file.seek(offset)
-        lines = file.read()
     begun = [place for line in _RELOADING if (place := lines.find(line)) >= 0]
     return bool(begun) and lines.find(_RELOADED, min(begun)) >= 0

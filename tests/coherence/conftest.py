@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 
+from ..home import Supabase, open_supabase
 from .parties import Party
 
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -22,14 +22,14 @@ type Parties = Callable[..., Party]
 
 
 @pytest.fixture(scope="package")
-def supabase() -> Iterator[LocalSupabase]:
+def supabase(pytestconfig: pytest.Config) -> Iterator[Supabase]:
     """Real Postgres, PostgREST and Redis, migrated."""
-    with LocalSupabase() as running:
+    with open_supabase(pytestconfig) as running:
         yield running
 
 
 @pytest.fixture
-def party(supabase: LocalSupabase) -> Iterator[Parties]:
+def party(supabase: Supabase) -> Iterator[Parties]:
     """Make storages, each with its own state as if in a process of its own; options may differ."""
     with ExitStack() as storages:
 
@@ -46,21 +46,21 @@ def party(supabase: LocalSupabase) -> Iterator[Parties]:
 
 
 @pytest.fixture
-def raw(supabase: LocalSupabase) -> Iterator[redis.Redis]:
+def raw(supabase: Supabase) -> Iterator[redis.Redis]:
     """A client for looking into Redis, and for meddling."""
     with redis.Redis.from_url(supabase.redis_url) as client:
         yield client
 
 
 @pytest.fixture
-def sql(supabase: LocalSupabase) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+def sql(supabase: Supabase) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     """A superuser's connection, in autocommit mode."""
     with psycopg.connect(supabase.database_url, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture(autouse=True)
-def _no_doubts(supabase: LocalSupabase, sql: psycopg.Connection[tuple[Any, ...]]) -> None:
+def _no_doubts(supabase: Supabase, sql: psycopg.Connection[tuple[Any, ...]]) -> None:
     """End the doubts of earlier tests, whose writers can't any more: they last 90 s."""
     sql.execute("DELETE FROM vcon_cache_doubts")
 

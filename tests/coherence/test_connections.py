@@ -21,15 +21,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.local.redis_server import binary
 
+from ..home import Supabase
 from ..vcons import new_uuid
 from .parties import eventually
 
 
 @pytest.fixture
-def options(supabase: LocalSupabase) -> dict[str, Any]:
+def options(supabase: Supabase) -> dict[str, Any]:
     return {"rest_url": supabase.rest_url, "key": supabase.service_role_key}
 
 
@@ -111,11 +111,11 @@ def test_a_user_without_the_rights_is_no_cache_but_no_failure_either(
         assert storage.health()["status"] == "degraded"
 
 
-def test_a_client_that_would_decode(options: dict[str, Any], supabase: LocalSupabase) -> None:
+def test_a_client_that_would_decode(options: dict[str, Any], supabase: Supabase) -> None:
     works(options | {"redis_url": f"{supabase.redis_url}?decode_responses=true"})
 
 
-def test_tls(options: dict[str, Any], supabase: LocalSupabase, tmp_path: Path) -> None:
+def test_tls(options: dict[str, Any], supabase: Supabase, tmp_path: Path) -> None:
     login = urlsplit(supabase.redis_url).netloc.rpartition("@")[0]
     with tls_before(supabase.redis_url, tmp_path) as (port, certificate):
         url = f"rediss://{login}@localhost:{port}/0?ssl_ca_certs={certificate}"

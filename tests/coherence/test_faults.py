@@ -19,14 +19,14 @@ import redis
 from conserver_supabase_storage import SupabaseStorage, UnavailableError
 from conserver_supabase_storage.breaker import PROBE_INTERVAL
 from conserver_supabase_storage.freshness import TRUST
-from conserver_supabase_storage.local import LocalSupabase
 
+from ..home import Supabase
 from .conftest import Parties
 from .parties import Party, eventually, new_uuid, vcon
 from .proxy import Proxy
 from .steps import REDIS_STEPS, Moment, Steps, cache_of
 
-type Fault = Callable[[LocalSupabase], AbstractContextManager[None]]
+type Fault = Callable[[Supabase], AbstractContextManager[None]]
 
 # Seconds after Redis' return within which the cache is in use again.
 BACK = 1.0 + PROBE_INTERVAL + TRUST
@@ -38,29 +38,29 @@ OPERATION = TIMEOUT + 0.75
 
 
 @pytest.fixture(autouse=True)
-def _mended(supabase: LocalSupabase) -> Iterator[None]:
+def _mended(supabase: Supabase) -> Iterator[None]:
     """Leave Redis as it was, empty."""
     yield
     with redis.Redis.from_url(supabase.redis_url) as client:
         client.flushall()
-    (supabase.folder / "redis" / "dump.rdb").unlink(missing_ok=True)
+        client.save()  # over what a test may have left on its disk
 
 
-def password_of(supabase: LocalSupabase) -> str:
+def password_of(supabase: Supabase) -> str:
     password = urlsplit(supabase.redis_url).password
     assert password
     return password
 
 
 @contextmanager
-def stopped(supabase: LocalSupabase) -> Iterator[None]:
+def stopped(supabase: Supabase) -> Iterator[None]:
     supabase.stop_service("redis")
     yield
     supabase.start_service("redis")
 
 
 @contextmanager
-def killed_with_its_data_kept(supabase: LocalSupabase) -> Iterator[None]:
+def killed_with_its_data_kept(supabase: Supabase) -> Iterator[None]:
     with redis.Redis.from_url(supabase.redis_url) as client:
         client.save()
     supabase.stop_service("redis", kill=True)
@@ -69,14 +69,14 @@ def killed_with_its_data_kept(supabase: LocalSupabase) -> Iterator[None]:
 
 
 @contextmanager
-def hung(supabase: LocalSupabase) -> Iterator[None]:
+def hung(supabase: Supabase) -> Iterator[None]:
     supabase.pause_service("redis")
     yield
     supabase.resume_service("redis")
 
 
 @contextmanager
-def full(supabase: LocalSupabase) -> Iterator[None]:
+def full(supabase: Supabase) -> Iterator[None]:
     with redis.Redis.from_url(supabase.redis_url) as client:
         client.config_set("maxmemory-policy", "noeviction")
         client.config_set("maxmemory", "1")
@@ -85,7 +85,7 @@ def full(supabase: LocalSupabase) -> Iterator[None]:
 
 
 @contextmanager
-def read_only_replica(supabase: LocalSupabase) -> Iterator[None]:
+def read_only_replica(supabase: Supabase) -> Iterator[None]:
     with redis.Redis.from_url(supabase.redis_url) as client:
         client.replicaof("127.0.0.1", "1")
         yield
@@ -93,7 +93,7 @@ def read_only_replica(supabase: LocalSupabase) -> Iterator[None]:
 
 
 @contextmanager
-def password_changed(supabase: LocalSupabase) -> Iterator[None]:
+def password_changed(supabase: Supabase) -> Iterator[None]:
     password = password_of(supabase)
     client = redis.Redis.from_url(supabase.redis_url, single_connection_client=True)
     client.config_set("requirepass", "changed")
@@ -144,7 +144,7 @@ def in_use_again(uuid: str, back: float, *parties: Party) -> None:
 
 @pytest.mark.parametrize("change", ["save", "delete"])
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_of_redis(supabase: LocalSupabase, party: Parties, name: str, change: str) -> None:
+def test_a_fault_of_redis(supabase: Supabase, party: Parties, name: str, change: str) -> None:
     saver, idle, warm = party(), party(), party()
     uuid, other = new_uuid(), new_uuid()
     saver.save(uuid, 1)
@@ -178,7 +178,7 @@ def test_a_fault_of_redis(supabase: LocalSupabase, party: Parties, name: str, ch
 
 @pytest.mark.parametrize("there", [True, False], ids=["cached", "not there"])
 def test_the_first_get_while_redis_hangs_costs_one_timeout(
-    supabase: LocalSupabase, party: Parties, there: bool
+    supabase: Supabase, party: Parties, there: bool
 ) -> None:
     reader, uuid = party(), new_uuid()
     if there:
@@ -192,7 +192,7 @@ def test_the_first_get_while_redis_hangs_costs_one_timeout(
     assert second < 0.2
 
 
-def test_a_redis_that_is_away_at_the_start(supabase: LocalSupabase, party: Parties) -> None:
+def test_a_redis_that_is_away_at_the_start(supabase: Supabase, party: Parties) -> None:
     saver, reader, uuid = party(), party(), new_uuid()
     with stopped(supabase):
         assert took(lambda: saver.save(uuid, 1)) < FIRST_CHANGE
@@ -209,7 +209,7 @@ def test_a_redis_that_is_away_at_the_start(supabase: LocalSupabase, party: Parti
 
 
 def test_a_password_that_is_wrong_from_the_start(
-    supabase: LocalSupabase, party: Parties, raw: redis.Redis
+    supabase: Supabase, party: Parties, raw: redis.Redis
 ) -> None:
     password = password_of(supabase)
     wrong = party(redis_url=supabase.redis_url.replace(password, "wrong"))
@@ -245,7 +245,7 @@ def test_a_key_of_another_type_costs_no_save_more_than_a_moment(
 
 
 @pytest.mark.parametrize("delay", [0.1, 0.2, 0.4])
-def test_a_slow_redis(supabase: LocalSupabase, party: Parties, delay: float) -> None:
+def test_a_slow_redis(supabase: Supabase, party: Parties, delay: float) -> None:
     with Proxy(supabase.redis_url) as proxy:
         slow, other, uuid = party(redis_url=proxy.url), party(), new_uuid()
         slow.save(uuid, 1)
@@ -271,7 +271,7 @@ def test_a_slow_redis(supabase: LocalSupabase, party: Parties, delay: float) -> 
 
 
 def test_a_redis_that_cannot_be_reached_is_asked_by_one_thread_alone(
-    supabase: LocalSupabase, party: Parties
+    supabase: Supabase, party: Parties
 ) -> None:
     """How often, is counted where the connections arrive."""
     with Proxy(supabase.redis_url) as proxy:
@@ -296,7 +296,7 @@ def test_a_redis_that_cannot_be_reached_is_asked_by_one_thread_alone(
 
 
 def test_a_redis_that_lost_its_last_writes_is_believed_only_until_it_is_compared(
-    supabase: LocalSupabase, party: Parties
+    supabase: Supabase, party: Parties
 ) -> None:
     """What remains where Redis itself forgets: the old entry has the current episode."""
     saver, reader, uuid = party(), party(), new_uuid()
@@ -335,7 +335,7 @@ def _save_until_killed(
 
 @contextmanager
 def a_writer_at(
-    supabase: LocalSupabase, uuid: str, step: str, span: int, **options: Any
+    supabase: Supabase, uuid: str, step: str, span: int, **options: Any
 ) -> Iterator[multiprocessing.process.BaseProcess]:
     """A process that saves version 2, and has just come to a step."""
     context = multiprocessing.get_context("spawn")
@@ -363,7 +363,7 @@ def a_writer_at(
     ("step", "committed"), [("save", 1), ("complete", 2)], ids=["before", "after"]
 )
 def test_a_process_killed_before_or_after_its_commit(
-    supabase: LocalSupabase, party: Parties, raw: redis.Redis, step: str, committed: int
+    supabase: Supabase, party: Parties, raw: redis.Redis, step: str, committed: int
 ) -> None:
     seed, trusting, fresh, uuid = party(), party(), party(), new_uuid()
     seed.save(uuid, 1)
@@ -383,7 +383,7 @@ def test_a_process_killed_before_or_after_its_commit(
 
 
 def test_a_process_killed_in_doubt(
-    supabase: LocalSupabase,
+    supabase: Supabase,
     party: Parties,
     sql: psycopg.Connection[tuple[Any, ...]],
 ) -> None:
@@ -409,7 +409,7 @@ def test_a_process_killed_in_doubt(
 
 
 def test_what_is_cached_is_served_without_supabase_if_wanted(
-    supabase: LocalSupabase, party: Parties
+    supabase: Supabase, party: Parties
 ) -> None:
     """For as long as the operator allows; with 0 only while it is surely current."""
     reader, uuid = party(total_timeout=1.0), new_uuid()

@@ -13,8 +13,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from conserver_supabase_storage import UnavailableError
 from conserver_supabase_storage.breaker import Breaker
 from conserver_supabase_storage.freshness import TRUST
-from conserver_supabase_storage.local import LocalSupabase
 
+from ..home import Supabase
 from .conftest import Parties, Start
 from .parties import Party, eventually, new_uuid
 from .proxy import Proxy
@@ -237,7 +237,7 @@ def test_a_save_that_ends_unheard_may_be_carried_out_later(
 
 
 def test_a_save_without_an_answer_keeps_the_gate_shut(
-    party: Parties, supabase: LocalSupabase, start: Start, raw: redis.Redis
+    party: Parties, supabase: Supabase, start: Start, raw: redis.Redis
 ) -> None:
     """Its request is held on the way, the save fails, and then the request arrives."""
     with Proxy(supabase.rest_url) as proxy:
@@ -269,7 +269,7 @@ def test_a_save_without_an_answer_keeps_the_gate_shut(
 
 
 def test_an_attempt_that_was_given_up_does_not_undo_what_came_after_it(
-    party: Parties, supabase: LocalSupabase, sql: psycopg.Connection[tuple[Any, ...]]
+    party: Parties, supabase: Supabase, sql: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
     with Proxy(supabase.rest_url) as proxy:
         writer = party(rest_url=proxy.url, read_timeout=0.5)
@@ -281,7 +281,7 @@ def test_an_attempt_that_was_given_up_does_not_undo_what_came_after_it(
 
 
 def test_the_first_save_of_a_process_does_not_undo_what_came_after_it_either(
-    party: Parties, supabase: LocalSupabase, sql: psycopg.Connection[tuple[Any, ...]]
+    party: Parties, supabase: Supabase, sql: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
     """It has not heard the database's time yet when its first attempt is given up."""
     with Proxy(supabase.rest_url) as proxy:
@@ -375,7 +375,7 @@ def test_a_command_to_redis_that_fails_makes_nobody_read_an_old_version(
 
 def test_a_gate_lost_in_a_restart_lets_no_old_version_in(
     party: Parties,
-    supabase: LocalSupabase,
+    supabase: Supabase,
     start: Start,
     sql: psycopg.Connection[tuple[Any, ...]],
 ) -> None:
@@ -650,7 +650,7 @@ def test_a_tenant_sees_at_once_what_a_writer_without_a_tenant_changed(
 
 
 def test_a_doubt_that_is_left_late_does_not_end_the_next_one(
-    party: Parties, supabase: LocalSupabase, sql: psycopg.Connection[tuple[Any, ...]]
+    party: Parties, supabase: Supabase, sql: psycopg.Connection[tuple[Any, ...]]
 ) -> None:
     """The first attempt to leave is held on the way until the writer is in doubt again."""
     with Proxy(supabase.rest_url) as proxy:
@@ -700,7 +700,7 @@ def test_a_doubt_that_begins_while_the_watching_thread_ends_is_left_all_the_same
 # A database that does not answer
 
 
-def _unheard(supabase: LocalSupabase, party: Parties, answer: bytes) -> tuple[int | None, str]:
+def _unheard(supabase: Supabase, party: Parties, answer: bytes) -> tuple[int | None, str]:
     """Save without Redis while a reader, whose trust is over, gets this answer instead of data."""
     uuid = new_uuid()
     with Proxy(supabase.rest_url) as proxy:
@@ -734,14 +734,14 @@ def _http(status: str, body: dict[str, str]) -> bytes:
     ids=["rate limit", "no free connection"],
 )
 def test_a_database_that_is_busy_is_no_reason_to_believe_an_entry(
-    supabase: LocalSupabase, party: Parties, answer: bytes
+    supabase: Supabase, party: Parties, answer: bytes
 ) -> None:
     """It is busy with the changes of others."""
     assert _unheard(supabase, party, answer)[0] == 2
 
 
 def test_an_entry_is_not_believed_without_the_database_when_a_doubt_was_heard_of(
-    supabase: LocalSupabase, party: Parties
+    supabase: Supabase, party: Parties
 ) -> None:
     writer, reader, seed, uuid = party(redis_url=DEAD_REDIS), party(total_timeout=0.5), party(), ""
     uuid = new_uuid()
@@ -764,7 +764,7 @@ def _get_or_unavailable(party: Party, uuid: str) -> int | str | None:
 
 
 def test_a_save_spooled_by_a_writer_without_redis_is_found_beside_an_older_entry(
-    supabase: LocalSupabase, party: Parties
+    supabase: Supabase, party: Parties
 ) -> None:
     """The cache's Redis is away for it, then the database; its spool is in another Redis."""
     writer = party(redis_url=DEAD_REDIS, spool_url=supabase.redis_url)

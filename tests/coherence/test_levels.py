@@ -10,13 +10,13 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from conserver_supabase_storage import ConfigurationError, RefusedError, SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 
+from ..home import Supabase
 from ..vcons import new_uuid
 
 
 @pytest.fixture
-def options(supabase: LocalSupabase) -> dict[str, Any]:
+def options(supabase: Supabase) -> dict[str, Any]:
     return {
         "rest_url": supabase.rest_url,
         "key": supabase.service_role_key,
@@ -26,7 +26,7 @@ def options(supabase: LocalSupabase) -> dict[str, Any]:
 
 
 @pytest.fixture
-def server(supabase: LocalSupabase) -> Iterator["redis.Redis"]:
+def server(supabase: Supabase) -> Iterator["redis.Redis"]:
     with redis.Redis.from_url(supabase.redis_url) as client:
         yield client
 
@@ -139,7 +139,7 @@ def test_a_tenants_vcons_are_its_own(options: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def shared(supabase: LocalSupabase, options: dict[str, Any]) -> Iterator[SupabaseStorage]:
+def shared(supabase: Supabase, options: dict[str, Any]) -> Iterator[SupabaseStorage]:
     with SupabaseStorage(options | {"cache_prefix": "vcon:"}) as storage:
         yield storage
 
@@ -178,7 +178,7 @@ def test_a_key_of_another_type_is_never_overwritten(
 
 
 def test_the_conservers_redis_is_refused_for_sharing(
-    supabase: LocalSupabase, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    supabase: Supabase, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = options | {"cache_prefix": "vcon:"}
     monkeypatch.setenv("REDIS_URL", supabase.redis_url)

@@ -4,8 +4,7 @@ import os
 import random
 from typing import Any
 
-from conserver_supabase_storage.local import LocalSupabase
-
+from ..home import Supabase
 from .model import Violation, violations
 from .parties import new_uuid
 from .workers import Outcome, Race, run
@@ -16,7 +15,7 @@ PROCESSES = 3
 THREADS = 3
 
 
-def race(supabase: LocalSupabase, operations: int, **how: Any) -> tuple[Outcome, list[Violation]]:
+def race(supabase: Supabase, operations: int, **how: Any) -> tuple[Outcome, list[Violation]]:
     """Run a race and check it; a failure can be repeated, as far as chance lets it, by its seed."""
     plan = Race(
         seed=SEED,
@@ -39,7 +38,7 @@ def race(supabase: LocalSupabase, operations: int, **how: Any) -> tuple[Outcome,
     return outcome, found
 
 
-def test_no_get_returns_an_old_version(supabase: LocalSupabase) -> None:
+def test_no_get_returns_an_old_version(supabase: Supabase) -> None:
     outcome, found = race(supabase, OPERATIONS)
     assert found == []
     assert [o for o in outcome.operations if o.error] == []
@@ -48,7 +47,7 @@ def test_no_get_returns_an_old_version(supabase: LocalSupabase) -> None:
 
 
 def test_no_get_returns_an_old_version_when_each_step_is_slow_now_and_then(
-    supabase: LocalSupabase,
+    supabase: Supabase,
 ) -> None:
     outcome, found = race(supabase, max(OPERATIONS * 6 // 100, 600), delays=0.05, changes=150)
     assert found == []
@@ -56,7 +55,7 @@ def test_no_get_returns_an_old_version_when_each_step_is_slow_now_and_then(
 
 
 def test_no_get_returns_an_old_version_when_redis_loses_commands_and_answers(
-    supabase: LocalSupabase,
+    supabase: Supabase,
 ) -> None:
     outcome, found = race(
         supabase, max(OPERATIONS * 6 // 100, 600), delays=0.02, losses=0.002, changes=60
@@ -65,12 +64,12 @@ def test_no_get_returns_an_old_version_when_redis_loses_commands_and_answers(
     assert [o for o in outcome.operations if o.error] == []
 
 
-def test_the_naive_order_fails_the_same_test(supabase: LocalSupabase) -> None:
+def test_the_naive_order_fails_the_same_test(supabase: Supabase) -> None:
     _, found = race(supabase, 3000, delays=0.05, changes=150, naive=True)
     assert found
 
 
-def test_every_committed_version_is_known(supabase: LocalSupabase) -> None:
+def test_every_committed_version_is_known(supabase: Supabase) -> None:
     """What the checks rest on: the history has each save that returned, and nothing else."""
     outcome, _ = race(supabase, 200, changes=500)
     saves = {o.revision for o in outcome.operations if o.kind == "save"}

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 
 from conserver_supabase_storage import StorageError, SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 
+from ..home import Supabase
 from .model import Commit, Operation
 from .naive import NaiveStorage
 from .parties import vcon
@@ -99,7 +99,7 @@ class Outcome:
 _KINDS = ("get", "save", "delete")
 
 
-def run(race: Race, supabase: LocalSupabase) -> Outcome:
+def run(race: Race, supabase: Supabase) -> Outcome:
     """Run a race in new processes, and return what happened."""
     with psycopg.connect(supabase.database_url, autocommit=True) as sql, _history(sql):
         began = time.monotonic()

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate, migrations
 
 from ..conftest import Sql, options_without_cache
+from ..home import Supabase
 from ..vcons import Json
 from . import database
 
@@ -51,7 +51,7 @@ def make_foreign(connection: Sql, name: str) -> None:
         connection.execute((HERE / file).read_bytes())
 
 
-def place_of(stack: LocalSupabase, name: str) -> Iterator[Place]:
+def place_of(stack: Supabase, name: str) -> Iterator[Place]:
     """Make a database and migrate it; it goes with the stack."""
     url = stack.create_database(f"place_{name}_{next(_numbers)}")
     with psycopg.connect(url, autocommit=True) as connection:
@@ -65,7 +65,7 @@ def place_of(stack: LocalSupabase, name: str) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module", params=["ours", *FOREIGN])
-def place(request: pytest.FixtureRequest, stack: LocalSupabase) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, stack: Supabase) -> Iterator[Place]:
     """Each of the three databases."""
     yield from place_of(stack, request.param)
 

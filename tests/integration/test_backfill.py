@@ -14,10 +14,10 @@ import psycopg
 import pytest
 
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate
 
 from ..conftest import Sql, options_without_cache
+from ..home import Supabase
 from ..vcons import new_uuid, small_vcon
 from . import database
 from .conftest import make_foreign
@@ -34,7 +34,7 @@ class Theirs(NamedTuple):
 
 
 @pytest.fixture
-def theirs(stack: LocalSupabase) -> Iterator[Theirs]:
+def theirs(stack: Supabase) -> Iterator[Theirs]:
     url = stack.create_database(f"backfill_{new_uuid().replace('-', '')}")
     with psycopg.connect(url, autocommit=True) as connection:
         make_foreign(connection, "theirs")

@@ -12,9 +12,9 @@ from conserver_supabase_storage import (
     SupabaseStorage,
     UnavailableError,
 )
-from conserver_supabase_storage.local import LocalSupabase
 
 from ..conftest import Sql
+from ..home import Supabase
 from ..vcons import Json, assert_same, load, new_uuid, small_vcon, uuid_in, written_set
 from .database import rows_of, value
 from .servers import CountingProxy, closed_port
@@ -115,7 +115,7 @@ def test_another_tenants_vcon_is_refused_and_the_others_are_saved(options: Json)
 
 
 def test_a_batch_is_one_request_and_large_ones_are_split(
-    stack: LocalSupabase, options: Json, psql: Sql
+    stack: Supabase, options: Json, psql: Sql
 ) -> None:
     with (
         CountingProxy(stack.rest_url) as proxy,
@@ -151,7 +151,7 @@ def test_without_supabase_each_says_so(options: Json) -> None:
 
 
 @pytest.fixture
-def spooling(stack: LocalSupabase, options: Json) -> dict[str, Any]:
+def spooling(stack: Supabase, options: Json) -> dict[str, Any]:
     return options | {"redis_url": stack.redis_url, "cache_prefix": f"bulk:{new_uuid()}:"}
 
 

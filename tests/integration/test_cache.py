@@ -7,15 +7,15 @@ import pytest
 from redis import Redis
 
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 
 from ..conftest import Sql
+from ..home import Supabase
 from ..vcons import assert_same, new_uuid, small_vcon
 from .servers import closed_port
 
 
 @pytest.fixture
-def redis(stack: LocalSupabase) -> Iterator["Redis"]:
+def redis(stack: Supabase) -> Iterator["Redis"]:
     with Redis.from_url(stack.redis_url) as connection:
         yield connection
 
@@ -31,7 +31,7 @@ def remove_behind_its_back(psql: Sql, vcon_uuid: str) -> None:
 
 
 def test_a_saved_vcon_is_in_redis_for_a_time(
-    stack: LocalSupabase, options: dict[str, Any], redis: "Redis"
+    stack: Supabase, options: dict[str, Any], redis: "Redis"
 ) -> None:
     document = small_vcon()
     with SupabaseStorage(
@@ -108,7 +108,7 @@ def test_what_can_not_be_read_from_the_cache_is_a_miss(
 
 
 def test_redis_that_stops_and_comes_back_changes_nothing_but_speed(
-    stack: LocalSupabase, cached_storage: SupabaseStorage
+    stack: Supabase, cached_storage: SupabaseStorage
 ) -> None:
     document = small_vcon()
     cached_storage.save(document)
@@ -137,7 +137,7 @@ def test_a_redis_that_was_never_there_changes_nothing(options: dict[str, Any]) -
 
 
 def test_a_redis_that_is_silent_changes_nothing(
-    stack: LocalSupabase, cached_storage: SupabaseStorage
+    stack: Supabase, cached_storage: SupabaseStorage
 ) -> None:
     document = small_vcon()
     stack.pause_service("redis")

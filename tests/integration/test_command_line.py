@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrations
+
+from ..home import Supabase
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -21,7 +22,7 @@ NAMES = [migration.filename for migration in migrations()]
 
 
 def test_migrate_says_what_it_would_do_does_it_and_then_has_nothing_to_do(
-    stack: LocalSupabase,
+    stack: Supabase,
 ) -> None:
     url = stack.create_database("by_command")
     dry = run("migrate", "--database-url", url, "--dry-run")
@@ -37,7 +38,7 @@ def test_migrate_says_what_it_would_do_does_it_and_then_has_nothing_to_do(
     )
 
 
-def test_migrate_prints_sql_that_another_program_can_apply(stack: LocalSupabase) -> None:
+def test_migrate_prints_sql_that_another_program_can_apply(stack: Supabase) -> None:
     import psycopg
 
     printed = run("migrate", "--print", "--schema", "o'calls")
@@ -55,7 +56,7 @@ def test_migrate_writes_files_for_the_supabase_cli(tmp_path: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == NAMES
 
 
-def test_migrate_says_what_is_wrong(stack: LocalSupabase) -> None:
+def test_migrate_says_what_is_wrong(stack: Supabase) -> None:
     nothing = run("migrate")
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert "--database-url" in nothing.stderr

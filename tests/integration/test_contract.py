@@ -25,9 +25,9 @@ from conserver_supabase_storage import (
     UnavailableError,
     VconNotFoundError,
 )
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.registry import registry
 
+from ..home import Supabase
 from ..vcons import Json, assert_same, load, new_uuid, small_vcon, uuid_in, written_set
 from .servers import CountingProxy, RedisWithJson, closed_port
 
@@ -42,13 +42,13 @@ def _no_storages_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def redis(stack: LocalSupabase) -> Iterator["Redis"]:
+def redis(stack: Supabase) -> Iterator["Redis"]:
     with Redis.from_url(stack.redis_url) as connection:
         yield connection
 
 
 @pytest.fixture
-def environment(stack: LocalSupabase, monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(stack: Supabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set in a conserver's container."""
     monkeypatch.setenv("SUPABASE_URL", stack.url)
     monkeypatch.setenv("SUPABASE_SERVICE_ROLE_KEY", stack.service_role_key)
@@ -267,7 +267,7 @@ def test_options_that_can_not_be_used_are_refused_by_every_operation(operation: 
 
 @pytest.mark.parametrize("operation", ["save", "get", "delete"])
 def test_a_uuid_that_is_none_is_refused_before_anything_is_sent(
-    stack: LocalSupabase, options: Json, operation: str
+    stack: Supabase, options: Json, operation: str
 ) -> None:
     with CountingProxy(stack.rest_url) as proxy:
         with pytest.raises(InvalidVconError):
@@ -275,9 +275,7 @@ def test_a_uuid_that_is_none_is_refused_before_anything_is_sent(
         assert proxy.accepted == 0
 
 
-def test_an_old_api_may_change_what_get_returned(
-    stack: LocalSupabase, options: Json, lib: Lib
-) -> None:
+def test_an_old_api_may_change_what_get_returned(stack: Supabase, options: Json, lib: Lib) -> None:
     lib(vcon_redis=DICT_ACCESS)
     document = small_vcon()
     hold(document)

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from conserver_supabase_storage import RefusedError, StorageError, SupabaseStorage, UnavailableError
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate
 
+from ..home import Supabase
 from ..vcons import Json, assert_same, new_uuid, small_vcon
 from .servers import ScriptedServer, answer, closed_port
 
@@ -50,7 +50,7 @@ def say_nothing[E: StorageError](error: E, options: Json) -> E:
 
 
 @pytest.fixture(scope="module")
-def guarded(stack: LocalSupabase) -> Iterator[tuple[str, psycopg.Connection[Any]]]:
+def guarded(stack: Supabase) -> Iterator[tuple[str, psycopg.Connection[Any]]]:
     """A database whose tables other roles may use: `authenticated`, and one in a hurry."""
     url = stack.create_database("guarded")
     migrate(url)
@@ -87,31 +87,31 @@ def test_a_key_that_is_no_jwt(options: Json) -> None:
     )
 
 
-def test_an_expired_key(stack: LocalSupabase, options: Json) -> None:
+def test_an_expired_key(stack: Supabase, options: Json) -> None:
     error = refused(options | {"key": stack.key_for("service_role", exp=1_000_000_000)})
     assert str(error).startswith("the key is not accepted by ")
     assert "JWT expired" in str(error)
 
 
-def test_a_key_for_a_role_that_does_not_exist(stack: LocalSupabase, options: Json) -> None:
+def test_a_key_for_a_role_that_does_not_exist(stack: Supabase, options: Json) -> None:
     error = refused(options | {"key": stack.key_for("nobody_at_all")})
     assert "key" in str(error)
 
 
-def test_a_key_that_the_gateway_does_not_know(stack: LocalSupabase) -> None:
+def test_a_key_that_the_gateway_does_not_know(stack: Supabase) -> None:
     error = refused({"url": stack.url, "key": KEY, "redis_url": None})
     assert error.status == 401
     assert "the key is not accepted by " in str(error)
     assert "check the option key" in str(error)
 
 
-def test_the_anon_key(stack: LocalSupabase, options: Json) -> None:
+def test_the_anon_key(stack: Supabase, options: Json) -> None:
     error = refused(options | {"key": stack.anon_key})
     assert error.code == "42501"
     assert "use the service_role key" in str(error)
 
 
-def test_a_database_without_the_migrations(stack: LocalSupabase, options: Json) -> None:
+def test_a_database_without_the_migrations(stack: Supabase, options: Json) -> None:
     stack.create_database("bare")
     with stack.postgrest(database="bare") as rest_url:
         error = refused(options | {"rest_url": rest_url})
@@ -125,7 +125,7 @@ def test_a_database_without_the_migrations(stack: LocalSupabase, options: Json) 
 
 
 def test_row_level_security(
-    stack: LocalSupabase, options: Json, guarded: tuple[str, psycopg.Connection[Any]]
+    stack: Supabase, options: Json, guarded: tuple[str, psycopg.Connection[Any]]
 ) -> None:
     key = stack.key_for("authenticated")
     with (
@@ -140,7 +140,7 @@ def test_row_level_security(
 
 
 def test_the_statement_timeout(
-    stack: LocalSupabase, options: Json, guarded: tuple[str, psycopg.Connection[Any]]
+    stack: Supabase, options: Json, guarded: tuple[str, psycopg.Connection[Any]]
 ) -> None:
     key = stack.key_for("hurried")
     document = secret_vcon(parties=[{"name": "slow"}])
@@ -182,7 +182,7 @@ def test_a_host_that_does_not_exist(options: Json) -> None:
         storage.get(new_uuid())
 
 
-def test_a_project_url_given_as_rest_url(stack: LocalSupabase, options: Json) -> None:
+def test_a_project_url_given_as_rest_url(stack: Supabase, options: Json) -> None:
     error = refused(options | {"rest_url": stack.url})
     assert "not as PostgREST does" in str(error)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate, migrations
 
+from ..home import Supabase
 from ..vcons import Json, assert_same, load, new_uuid, small_vcon, uuid_in, written_set
 from . import database
 from .conftest import FOREIGN, Place, contents, in_foreign, make_foreign
@@ -20,7 +20,7 @@ RANDOM = os.urandom(10_000).hex()
 
 
 @pytest.mark.parametrize("name", list(FOREIGN))
-def test_migrating_only_adds(stack: LocalSupabase, name: str) -> None:
+def test_migrating_only_adds(stack: Supabase, name: str) -> None:
     url = stack.create_database(f"only_adds_{name}")
     with psycopg.connect(url, autocommit=True) as connection:
         make_foreign(connection, name)

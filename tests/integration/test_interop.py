@@ -15,8 +15,8 @@ from redis import Redis
 
 from conserver_supabase_storage import SupabaseStorage
 from conserver_supabase_storage.freshness import TRUST
-from conserver_supabase_storage.local import LocalSupabase
 
+from ..home import Supabase
 from ..vcons import Json, assert_same, load, new_uuid, small_vcon, uuid_in, written_set
 from . import database
 from .conftest import Place, in_foreign
@@ -522,7 +522,7 @@ def test_tags_are_found_by_their_search_and_no_body_breaks_its_view(place: Place
 
 @in_foreign
 def test_an_authenticated_user_edits_rows_of_the_tenant_and_no_others(
-    stack: LocalSupabase, place: Place
+    stack: Supabase, place: Place
 ) -> None:
     for table in database.TABLES:
         place.sql.execute(f"GRANT ALL ON {table} TO authenticated".encode())
@@ -559,7 +559,7 @@ def test_an_authenticated_user_edits_rows_of_the_tenant_and_no_others(
 
 @pytest.fixture(params=["plain", "memory", "shared"])
 def cached(
-    request: pytest.FixtureRequest, stack: LocalSupabase, place: Place
+    request: pytest.FixtureRequest, stack: Supabase, place: Place
 ) -> Iterator[SupabaseStorage]:
     more: dict[str, Json] = {
         "plain": {},
@@ -579,7 +579,7 @@ def get_all_the_time(storage: SupabaseStorage, vcon_uuid: str, seconds: float) -
         time.sleep(0.01)
 
 
-def edit_by_sql(stack: LocalSupabase, place: Place, vcon_uuid: str) -> None:
+def edit_by_sql(stack: Supabase, place: Place, vcon_uuid: str) -> None:
     place.sql.execute(
         "INSERT INTO analysis (vcon_id, analysis_index, type, vendor, body)"
         " VALUES (%s, 2, 'mood', 'v', 'good')",
@@ -587,7 +587,7 @@ def edit_by_sql(stack: LocalSupabase, place: Place, vcon_uuid: str) -> None:
     )
 
 
-def edit_by_rest(stack: LocalSupabase, place: Place, vcon_uuid: str) -> None:
+def edit_by_rest(stack: Supabase, place: Place, vcon_uuid: str) -> None:
     key = stack.service_role_key
     answer = httpx.post(
         place.options["rest_url"] + "/analysis",
@@ -605,10 +605,10 @@ def edit_by_rest(stack: LocalSupabase, place: Place, vcon_uuid: str) -> None:
 
 @pytest.mark.parametrize("edit", [edit_by_sql, edit_by_rest])
 def test_an_edit_is_seen_through_the_cache_within_the_bound(
-    stack: LocalSupabase,
+    stack: Supabase,
     place: Place,
     cached: SupabaseStorage,
-    edit: Callable[[LocalSupabase, Place, str], None],
+    edit: Callable[[Supabase, Place, str], None],
 ) -> None:
     document = small_vcon()
     cached.save(document)
@@ -628,7 +628,7 @@ def test_an_edit_is_seen_through_the_cache_within_the_bound(
 
 
 def test_what_the_other_server_deletes_in_the_shared_cache_is_a_miss(
-    stack: LocalSupabase, place: Place
+    stack: Supabase, place: Place
 ) -> None:
     options = place.options | {"redis_url": stack.redis_url, "cache_prefix": "vcon:"}
     document = small_vcon()

@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrations
 
+from ..home import Supabase
 from ..vcons import as_text, assert_same, small_vcon
 from .servers import CountingProxy
 
 
 @pytest.fixture
-def no_redis(stack: LocalSupabase) -> Iterator[None]:
+def no_redis(stack: Supabase) -> Iterator[None]:
     stack.stop_service("redis")
     yield
     stack.start_service("redis")
 
 
 @pytest.fixture
-def no_postgrest(stack: LocalSupabase) -> Iterator[None]:
+def no_postgrest(stack: Supabase) -> Iterator[None]:
     stack.stop_service("postgrest")
     yield
     stack.start_service("postgrest")
@@ -43,7 +43,7 @@ def test_health_is_degraded_without_redis(cached_storage: SupabaseStorage, no_re
 
 
 def test_health_is_down_without_postgrest(
-    stack: LocalSupabase, options: dict[str, Any], no_postgrest: None
+    stack: Supabase, options: dict[str, Any], no_postgrest: None
 ) -> None:
     quick = options | {"redis_url": stack.redis_url, "total_timeout": 0.5}
     with SupabaseStorage(quick) as storage:
@@ -52,7 +52,7 @@ def test_health_is_down_without_postgrest(
     assert "can't be reached" in health["database"]
 
 
-def test_a_closed_storage_opens_again(stack: LocalSupabase, options: dict[str, Any]) -> None:
+def test_a_closed_storage_opens_again(stack: Supabase, options: dict[str, Any]) -> None:
     document = small_vcon()
     storage = SupabaseStorage(options | {"redis_url": stack.redis_url})
     storage.save(document)
@@ -62,7 +62,7 @@ def test_a_closed_storage_opens_again(stack: LocalSupabase, options: dict[str, A
     storage.close()
 
 
-def test_close_closes_the_connections(stack: LocalSupabase, options: dict[str, Any]) -> None:
+def test_close_closes_the_connections(stack: Supabase, options: dict[str, Any]) -> None:
     with CountingProxy(stack.rest_url) as proxy:
         with SupabaseStorage(options | {"rest_url": proxy.url}) as storage:
             storage.save(small_vcon())
@@ -74,13 +74,13 @@ def test_close_closes_the_connections(stack: LocalSupabase, options: dict[str, A
         assert proxy.open == 0
 
 
-def test_making_a_storage_sends_nothing(stack: LocalSupabase, options: dict[str, Any]) -> None:
+def test_making_a_storage_sends_nothing(stack: Supabase, options: dict[str, Any]) -> None:
     with CountingProxy(stack.rest_url) as proxy:
         SupabaseStorage(options | {"rest_url": proxy.url}).close()
         assert proxy.accepted == 0
 
 
-def test_it_works_through_the_gateway(stack: LocalSupabase) -> None:
+def test_it_works_through_the_gateway(stack: Supabase) -> None:
     options = {"url": stack.url, "key": stack.service_role_key, "redis_url": None}
     document = small_vcon()
     with SupabaseStorage(options) as storage:

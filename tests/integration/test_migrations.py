@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from conserver_supabase_storage import RefusedError, SupabaseStorage, UnavailableError
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate, migrations, pending
 
 from ..conftest import Sql
+from ..home import Supabase
 from ..vcons import Json, assert_same, small_vcon
 from . import database
 from .servers import closed_port
@@ -31,7 +31,7 @@ OURS = [
 
 
 @pytest.fixture
-def fresh(stack: LocalSupabase) -> Iterator[str]:
+def fresh(stack: Supabase) -> Iterator[str]:
     """The URL of a new database as Supabase gives it, and nothing in it."""
     name = f"migrations_{next(_numbers)}"
     yield stack.create_database(name)
@@ -125,7 +125,7 @@ def test_a_failing_migration_is_rolled_back_whole(fresh: str) -> None:
     assert migrate(fresh) == migrations()
 
 
-def test_a_database_that_is_no_supabase(stack: LocalSupabase, fresh: str, psql: Sql) -> None:
+def test_a_database_that_is_no_supabase(stack: Supabase, fresh: str, psql: Sql) -> None:
     psql.execute("ALTER ROLE anon RENAME TO not_anon")
     try:
         with pytest.raises(RefusedError) as refused:
@@ -136,13 +136,13 @@ def test_a_database_that_is_no_supabase(stack: LocalSupabase, fresh: str, psql: 
     assert "Give the database URL of the Supabase project" in str(refused.value)
 
 
-def test_a_database_that_can_not_be_reached(stack: LocalSupabase) -> None:
+def test_a_database_that_can_not_be_reached(stack: Supabase) -> None:
     with closed_port() as url, pytest.raises(UnavailableError, match="can't be reached") as found:
         migrate(url.replace("http://", "postgresql://somebody:hidden@") + "/postgres")
     assert "hidden" not in str(found.value)
 
 
-def test_a_wrong_password_is_not_shown(stack: LocalSupabase) -> None:
+def test_a_wrong_password_is_not_shown(stack: Supabase) -> None:
     address = stack.database_url.rpartition("@")[2]
     with pytest.raises(UnavailableError) as found:
         migrate(f"postgresql://authenticator:hidden@{address}")
@@ -218,9 +218,7 @@ def test_functions_have_a_pinned_search_path_and_their_callers_rights(psql: Sql)
         assert definer == (name in DEFINERS), name
 
 
-def test_another_schema_works_and_is_as_closed(
-    stack: LocalSupabase, fresh: str, options: Json
-) -> None:
+def test_another_schema_works_and_is_as_closed(stack: Supabase, fresh: str, options: Json) -> None:
     assert migrate(fresh, schema="calls") == migrations()
     assert pending(fresh, schema="calls") == []
     assert pending(fresh) == migrations()

@@ -17,9 +17,9 @@ import pytest
 from redis import Redis
 
 import conserver_supabase_storage as module
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.registry import registry
 
+from ..home import Supabase
 from ..vcons import Json, as_text, assert_same, small_vcon
 from .servers import NOTHING, CountingProxy, ScriptedServer
 
@@ -50,7 +50,7 @@ def test_threads_share_one_storage(options: Json) -> None:
         assert len(set(pool.map(lent, range(16)))) == 1
 
 
-def test_calls_one_after_the_other_use_one_connection(stack: LocalSupabase, options: Json) -> None:
+def test_calls_one_after_the_other_use_one_connection(stack: Supabase, options: Json) -> None:
     document = small_vcon()
     with CountingProxy(stack.rest_url) as proxy:
         for _ in range(10):
@@ -63,7 +63,7 @@ def test_calls_one_after_the_other_use_one_connection(stack: LocalSupabase, opti
 
 
 def test_other_options_for_the_same_place_close_the_old_storage(
-    stack: LocalSupabase, options: Json
+    stack: Supabase, options: Json
 ) -> None:
     document = small_vcon()
     with CountingProxy(stack.rest_url) as proxy:
@@ -75,7 +75,7 @@ def test_other_options_for_the_same_place_close_the_old_storage(
         assert proxy.accepted == 2
 
 
-def test_redis_connections_go_with_their_storage(stack: LocalSupabase, options: Json) -> None:
+def test_redis_connections_go_with_their_storage(stack: Supabase, options: Json) -> None:
     with Redis.from_url(stack.redis_url) as redis:
 
         def clients() -> int:
@@ -107,7 +107,7 @@ def test_a_storage_in_use_is_closed_only_afterwards(options: Json) -> None:
         assert site.requests == 2
 
 
-def test_two_databases_are_kept_side_by_side(stack: LocalSupabase, options: Json) -> None:
+def test_two_databases_are_kept_side_by_side(stack: Supabase, options: Json) -> None:
     with CountingProxy(stack.rest_url) as one, CountingProxy(stack.rest_url) as other:
         for proxy in (one, other) * 5:
             module.get(small_vcon()["uuid"], options | {"rest_url": proxy.url})
@@ -155,7 +155,7 @@ def run_children(method: str, options: Json, number: int) -> list[bool]:
 
 @pytest.mark.parametrize("cached", [False, True], ids=["without cache", "with cache"])
 def test_a_fork_of_a_busy_parent_and_the_parent_both_go_on(
-    stack: LocalSupabase, options: Json, cached: bool
+    stack: Supabase, options: Json, cached: bool
 ) -> None:
     options = options | ({"redis_url": stack.redis_url} if cached else {})
     documents = [small_vcon() for _ in range(4)]
@@ -189,7 +189,7 @@ def test_a_fork_of_a_busy_parent_and_the_parent_both_go_on(
     assert_same(module.get(documents[0]["uuid"], options), documents[0])
 
 
-def test_a_child_never_uses_its_parents_connections(stack: LocalSupabase, options: Json) -> None:
+def test_a_child_never_uses_its_parents_connections(stack: Supabase, options: Json) -> None:
     with CountingProxy(stack.rest_url) as proxy:
         ours = options | {"rest_url": proxy.url}
         module.get(small_vcon()["uuid"], ours)
@@ -208,7 +208,7 @@ def test_a_spawned_child_works(options: Json) -> None:
     assert run_children("spawn", options, 1) == [True]
 
 
-def test_a_storage_made_before_a_fork_works_after_it(stack: LocalSupabase, options: Json) -> None:
+def test_a_storage_made_before_a_fork_works_after_it(stack: Supabase, options: Json) -> None:
     document = small_vcon()
     with (
         CountingProxy(stack.rest_url) as proxy,

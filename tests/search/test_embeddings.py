@@ -11,10 +11,10 @@ from conserver_supabase_storage import (
     SupabaseStorage,
     VconNotFoundError,
 )
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate
 
 from ..conftest import Sql
+from ..home import Supabase
 from ..vcons import new_uuid, small_vcon
 
 
@@ -168,7 +168,7 @@ def test_an_index_for_a_dimension_serves(
 
 
 def test_without_pgvector_there_is_a_clear_error_and_all_else_works(
-    stack: LocalSupabase, options: dict[str, Any]
+    stack: Supabase, options: dict[str, Any]
 ) -> None:
     url = stack.create_database("no_vector")
     migrate(url)

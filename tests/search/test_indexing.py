@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate
 
 from ..conftest import Sql, few_examples
+from ..home import Supabase
 from ..integration import database
 from ..vcons import Json, assert_same, new_uuid, small_vcon, uuid_in, vcons
 
@@ -177,7 +177,7 @@ def test_a_row_changed_often_in_a_transaction_is_indexed_once(psql: Sql) -> None
 
 @pytest.mark.parametrize(("rows", "complete"), [(10, True), (10_001, False)])
 def test_what_was_there_before_the_migration(
-    stack: LocalSupabase, options: dict[str, Any], rows: int, complete: bool
+    stack: Supabase, options: dict[str, Any], rows: int, complete: bool
 ) -> None:
     name = f"search_before_{rows}"
     url = stack.create_database(name)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from conserver_supabase_storage import InvalidQueryError, SearchPage, SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 
 from ..conftest import Sql
+from ..home import Supabase
 from ..vcons import assert_same, new_uuid, small_vcon
 
 ORDERS = ["newest", "oldest", "updated", "rank"]
@@ -130,7 +130,7 @@ def test_a_snippet_is_found_wherever_the_words_are(storage: SupabaseStorage, pla
 
 
 def test_a_total_beyond_what_is_counted_is_an_estimate(
-    stack: LocalSupabase, storage: SupabaseStorage, psql: Sql
+    stack: Supabase, storage: SupabaseStorage, psql: Sql
 ) -> None:
     psql.execute(
         "INSERT INTO vcons (uuid, tenant_id, created_at) SELECT gen_random_uuid(), 'crowd', now()"

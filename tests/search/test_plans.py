@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from conserver_supabase_storage import Query
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate
 
 from ..conftest import Sql
+from ..home import Supabase
 
 ROWS = 30_000
 
@@ -44,7 +44,7 @@ $$;
 
 
 @pytest.fixture(scope="module")
-def big(stack: LocalSupabase) -> Iterator[Sql]:
+def big(stack: Supabase) -> Iterator[Sql]:
     url = stack.create_database("search_plans")
     migrate(url)
     with psycopg.connect(url, autocommit=True) as connection:

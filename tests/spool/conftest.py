@@ -3,8 +3,6 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -15,10 +13,10 @@ import supabase  # noqa: F401
 from redis import Redis, RedisError
 
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.local.ports import free_port
 from conserver_supabase_storage.local.redis_server import binary
 
+from ..home import Supabase, open_supabase
 from .outage import HISTORY
 from .support import Database, Json, Opener, eventually, new_uuid
 
@@ -33,23 +31,20 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[LocalSupabase]:
+def stack(pytestconfig: pytest.Config) -> Iterator[Supabase]:
     """Real Postgres, PostgREST and Redis; Redis keeps its data over a restart (appendonly)."""
-    with TemporaryDirectory(prefix="spool-") as folder:
-        # Run by root, Postgres is another user, who has to get through to its data.
-        Path(folder).chmod(0o711)
-        with LocalSupabase(Path(folder) / "stack") as running:
-            yield _with_history(running)
+    with open_supabase(pytestconfig, durable=True) as running:
+        yield _with_history(running)
 
 
-def _with_history(running: LocalSupabase) -> LocalSupabase:
+def _with_history(running: Supabase) -> Supabase:
     with psycopg.connect(running.database_url, autocommit=True) as connection:
         connection.execute(HISTORY)
     return running
 
 
 @pytest.fixture(autouse=True)
-def _everything_runs(stack: LocalSupabase) -> None:
+def _everything_runs(stack: Supabase) -> None:
     """Begin with servers that answer and a cache in use, whatever the test before has done."""
     stack.wait_until_ready()
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
@@ -81,7 +76,7 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture
-def options(stack: LocalSupabase) -> Json:
+def options(stack: Supabase) -> Json:
     """Options with a cache and a spool that no other test sees."""
     return {
         "rest_url": stack.rest_url,
@@ -109,13 +104,13 @@ def storage(opener: Opener) -> SupabaseStorage:
 
 
 @pytest.fixture
-def database(stack: LocalSupabase) -> Iterator[Database]:
+def database(stack: Supabase) -> Iterator[Database]:
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         yield Database(connection)
 
 
 @pytest.fixture
-def redis(stack: LocalSupabase) -> Iterator[Redis]:
+def redis(stack: Supabase) -> Iterator[Redis]:
     with Redis.from_url(stack.redis_url) as client:
         yield client
 

@@ -16,8 +16,9 @@ import psycopg
 
 import conserver_supabase_storage
 from conserver_supabase_storage import SupabaseStorage
-from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.spool import Record, Spool
+
+from ..home import Supabase
 
 type Json = dict[str, Any]
 type Opener = Callable[..., SupabaseStorage]
@@ -58,7 +59,7 @@ def _version(record: Record) -> int:
 
 
 @contextmanager
-def away(stack: LocalSupabase) -> Iterator[None]:
+def away(stack: Supabase) -> Iterator[None]:
     """Supabase is away: PostgREST is stopped, and started again at the end."""
     stack.stop_service("postgrest")
     try:
@@ -67,9 +68,7 @@ def away(stack: LocalSupabase) -> Iterator[None]:
         stack.start_service("postgrest")
 
 
-def spool_while_away(
-    stack: LocalSupabase, storage: SupabaseStorage, *documents: Json
-) -> list[Record]:
+def spool_while_away(stack: Supabase, storage: SupabaseStorage, *documents: Json) -> list[Record]:
     """Save while Supabase is away; returns what then waits."""
     with away(stack):
         for document in documents:

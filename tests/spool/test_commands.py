@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from conserver_supabase_storage import SupabaseStorage
 from conserver_supabase_storage.cli import app
-from conserver_supabase_storage.local import LocalSupabase
 
+from ..home import Supabase
 from .support import (
     ROOT,
     Database,
@@ -116,7 +116,7 @@ def test_replay_exits_with_1_while_some_wait(storage: SupabaseStorage, command: 
 
 
 def test_replay_while_supabase_is_away(
-    stack: LocalSupabase, storage: SupabaseStorage, command: Command
+    stack: Supabase, storage: SupabaseStorage, command: Command
 ) -> None:
     with away(stack):
         storage.save(vcon(new_uuid(), 1))
@@ -127,7 +127,7 @@ def test_replay_while_supabase_is_away(
     assert len(waiting(storage)) == 1
 
 
-def test_by_environment(stack: LocalSupabase) -> None:
+def test_by_environment(stack: Supabase) -> None:
     variables = {
         "SUPABASE_REST_URL": stack.rest_url,
         "SUPABASE_SERVICE_ROLE_KEY": stack.service_role_key,

@@ -12,8 +12,8 @@ from redis import Redis
 
 from conserver_supabase_storage import SupabaseStorage, UnavailableError
 from conserver_supabase_storage.breaker import PROBE_INTERVAL
-from conserver_supabase_storage.local import LocalSupabase
 
+from ..home import Supabase
 from .support import (
     Database,
     Json,
@@ -71,7 +71,7 @@ def test_an_earlier_save_or_delete_is_overtaken(
 
 @pytest.mark.parametrize("then", ["save", "save the same", "delete"])
 def test_a_change_that_the_spool_does_not_hear_of_is_not_undone(
-    stack: LocalSupabase, opener: Opener, database: Database, then: str
+    stack: Supabase, opener: Opener, database: Database, then: str
 ) -> None:
     first, second, one = opener(), opener(), new_uuid()
     first.save(vcon(one, 1))
@@ -312,7 +312,7 @@ def test_a_storage_that_is_closed_leaves_its_replay_in_order(
 
 @pytest.mark.parametrize("thread", ["supabase-storage-replay", "supabase-storage-redis"])
 def test_a_thread_that_waits_for_redis_ends_quietly_when_its_storage_is_closed(
-    stack: LocalSupabase, options: Json, monkeypatch: pytest.MonkeyPatch, thread: str
+    stack: Supabase, options: Json, monkeypatch: pytest.MonkeyPatch, thread: str
 ) -> None:
     ended: list[BaseException | None] = []
     monkeypatch.setattr(threading, "excepthook", lambda thread: ended.append(thread.exc_value))
@@ -479,7 +479,7 @@ storage.save(document)
     ],
 )
 def test_a_worker_killed_in_save_leaves_the_old_or_the_new_version(
-    stack: LocalSupabase,
+    stack: Supabase,
     opener: Opener,
     options: Json,
     database: Database,
@@ -522,7 +522,7 @@ def clock_error(storage: SupabaseStorage, database: Database) -> float:
 
 
 def test_a_save_that_had_to_try_again_does_not_put_the_clock_wrong(
-    stack: LocalSupabase, opener: Opener, database: Database
+    stack: Supabase, opener: Opener, database: Database
 ) -> None:
     storage, replayer, other, one = opener(total_timeout=5), opener(), opener(), new_uuid()
     stack.stop_service("postgrest")
@@ -542,7 +542,7 @@ def test_a_save_that_had_to_try_again_does_not_put_the_clock_wrong(
 
 
 def test_a_save_without_redis_is_seen_when_supabase_goes_as_redis_comes_back(
-    stack: LocalSupabase, opener: Opener
+    stack: Supabase, opener: Opener
 ) -> None:
     saver, reader, one = opener(), opener(), new_uuid()
     saver.save(vcon(one, 1))
@@ -561,7 +561,7 @@ def test_a_save_without_redis_is_seen_when_supabase_goes_as_redis_comes_back(
 
 
 def test_while_its_redis_is_away_a_spooled_save_is_not_seen_but_not_lost(
-    stack: LocalSupabase, opener: Opener, database: Database
+    stack: Supabase, opener: Opener, database: Database
 ) -> None:
     """What no reader can know: that something waits where nobody can look."""
     saver, reader, one = opener(), opener(), new_uuid()

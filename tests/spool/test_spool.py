@@ -14,8 +14,8 @@ from conserver_supabase_storage import (
     SupabaseStorage,
     UnavailableError,
 )
-from conserver_supabase_storage.local import LocalSupabase
 
+from ..home import Supabase
 from .support import (
     Database,
     Json,
@@ -48,7 +48,7 @@ own_and_default = pytest.mark.parametrize("spool_url", [None, "other_redis"], in
 
 @own_and_default
 def test_a_save_returns_and_is_in_the_spool(
-    stack: LocalSupabase, opener: Opener, database: Database, spool_url: str | None
+    stack: Supabase, opener: Opener, database: Database, spool_url: str | None
 ) -> None:
     storage, one = opener(spool_url=spool_url), new_uuid()
     with away(stack):
@@ -62,7 +62,7 @@ def test_a_save_returns_and_is_in_the_spool(
 
 
 @own_and_default
-def test_a_get_finds_it(stack: LocalSupabase, opener: Opener, spool_url: str | None) -> None:
+def test_a_get_finds_it(stack: Supabase, opener: Opener, spool_url: str | None) -> None:
     saver, reader = opener(spool_url=spool_url), opener(spool_url=spool_url)
     new, known = new_uuid(), new_uuid()
     saver.save(vcon(known, 1))
@@ -78,7 +78,7 @@ def test_a_get_finds_it(stack: LocalSupabase, opener: Opener, spool_url: str | N
 
 
 def test_a_get_in_another_process_finds_it(
-    stack: LocalSupabase, storage: SupabaseStorage, options: Json
+    stack: Supabase, storage: SupabaseStorage, options: Json
 ) -> None:
     new, known = new_uuid(), new_uuid()
     storage.save(vcon(known, 1))
@@ -94,7 +94,7 @@ def test_a_get_in_another_process_finds_it(
 
 
 def test_only_the_first_saves_of_an_outage_wait_for_supabase(
-    stack: LocalSupabase, storage: SupabaseStorage
+    stack: Supabase, storage: SupabaseStorage
 ) -> None:
     with away(stack):
         storage.save(vcon(new_uuid(), 1))
@@ -105,7 +105,7 @@ def test_only_the_first_saves_of_an_outage_wait_for_supabase(
     assert len(waiting(storage)) == 11
 
 
-def test_spool_raises(stack: LocalSupabase, opener: Opener, database: Database) -> None:
+def test_spool_raises(stack: Supabase, opener: Opener, database: Database) -> None:
     storage, one = opener(spool_raises=True), new_uuid()
     with away(stack):
         with pytest.raises(UnavailableError, match="it is in the spool and will be replayed"):
@@ -116,7 +116,7 @@ def test_spool_raises(stack: LocalSupabase, opener: Opener, database: Database) 
     assert database.version(one) == 1
 
 
-def test_full_by_count(stack: LocalSupabase, opener: Opener) -> None:
+def test_full_by_count(stack: Supabase, opener: Opener) -> None:
     storage, first, second = opener(spool_max_count=2), new_uuid(), new_uuid()
     with away(stack):
         storage.save(vcon(first, 1))
@@ -128,7 +128,7 @@ def test_full_by_count(stack: LocalSupabase, opener: Opener) -> None:
     assert (storage.stats()["spooled"], storage.stats()["spool_full"]) == (3, 1)
 
 
-def test_full_by_bytes(stack: LocalSupabase, opener: Opener) -> None:
+def test_full_by_bytes(stack: Supabase, opener: Opener) -> None:
     storage, one = opener(spool_max_bytes=3_000), new_uuid()
     with away(stack):
         storage.save(vcon(one, 1, note="x" * 2_000))
@@ -143,7 +143,7 @@ def test_full_by_bytes(stack: LocalSupabase, opener: Opener) -> None:
     assert (storage.stats()["spooled"], storage.stats()["spool_full"]) == (2, 2)
 
 
-def test_without_redis_there_is_no_spool(stack: LocalSupabase, opener: Opener) -> None:
+def test_without_redis_there_is_no_spool(stack: Supabase, opener: Opener) -> None:
     storage = opener(redis_url=None)
     assert storage.spool is None
     with away(stack), pytest.raises(UnavailableError, match="can't be reached"):
@@ -152,7 +152,7 @@ def test_without_redis_there_is_no_spool(stack: LocalSupabase, opener: Opener) -
 
 
 def test_a_spool_needs_no_cache(
-    stack: LocalSupabase, opener: Opener, database: Database, other_redis: str
+    stack: Supabase, opener: Opener, database: Database, other_redis: str
 ) -> None:
     storage, one = opener(redis_url=None, spool_url=other_redis), new_uuid()
     spool_while_away(stack, storage, vcon(one, 1))
@@ -171,7 +171,7 @@ EXACT = """
 """
 
 
-def test_every_digit_and_character_survives_the_spool(stack: LocalSupabase, opener: Opener) -> None:
+def test_every_digit_and_character_survives_the_spool(stack: Supabase, opener: Opener) -> None:
     storage, reader, one = opener(), opener(redis_url=None), new_uuid()
     document = json.loads(EXACT % one, parse_float=Decimal)
 
@@ -194,7 +194,7 @@ def test_every_digit_and_character_survives_the_spool(stack: LocalSupabase, open
 
 
 def test_each_tenant_has_a_spool_of_its_own(
-    stack: LocalSupabase, opener: Opener, database: Database
+    stack: Supabase, opener: Opener, database: Database
 ) -> None:
     first, second, one = opener(tenant="first"), opener(tenant="second"), new_uuid()
     with away(stack):
@@ -211,7 +211,7 @@ def test_each_tenant_has_a_spool_of_its_own(
 
 
 def test_a_newer_spooled_save_takes_its_place(
-    stack: LocalSupabase, opener: Opener, database: Database
+    stack: Supabase, opener: Opener, database: Database
 ) -> None:
     first, second, one, other = opener(), opener(), new_uuid(), new_uuid()
     with away(stack):
@@ -225,7 +225,7 @@ def test_a_newer_spooled_save_takes_its_place(
 
 
 def test_a_newer_direct_save_takes_its_place(
-    stack: LocalSupabase, opener: Opener, database: Database
+    stack: Supabase, opener: Opener, database: Database
 ) -> None:
     first, second, one = opener(), opener(), new_uuid()
     spool_while_away(stack, first, vcon(one, 1))
@@ -237,7 +237,7 @@ def test_a_newer_direct_save_takes_its_place(
 
 
 def test_a_direct_save_of_what_the_database_has_takes_its_place(
-    stack: LocalSupabase, opener: Opener, database: Database
+    stack: Supabase, opener: Opener, database: Database
 ) -> None:
     first, second, one = opener(), opener(), new_uuid()
     first.save(vcon(one, 1))
@@ -250,7 +250,7 @@ def test_a_direct_save_of_what_the_database_has_takes_its_place(
 
 @pytest.mark.parametrize("was_there", [True, False])
 def test_a_delete_removes_it(
-    stack: LocalSupabase, opener: Opener, database: Database, was_there: bool
+    stack: Supabase, opener: Opener, database: Database, was_there: bool
 ) -> None:
     first, second, one = opener(), opener(), new_uuid()
     if was_there:
@@ -264,7 +264,7 @@ def test_a_delete_removes_it(
 
 
 def test_a_delete_while_supabase_is_away_raises_and_changes_nothing(
-    stack: LocalSupabase, storage: SupabaseStorage, database: Database
+    stack: Supabase, storage: SupabaseStorage, database: Database
 ) -> None:
     one = new_uuid()
     with away(stack):
@@ -281,7 +281,7 @@ def test_a_delete_while_supabase_is_away_raises_and_changes_nothing(
 
 
 def test_the_next_save_replays_in_the_background(
-    stack: LocalSupabase, opener: Opener, database: Database
+    stack: Supabase, opener: Opener, database: Database
 ) -> None:
     first, second = opener(), opener()
     uuids, other = [new_uuid() for _ in range(5)], new_uuid()
@@ -302,7 +302,7 @@ def test_a_delete_of_another_vcon_replays_as_well(
     assert database.version(one) == 1
 
 
-def test_replay_keeps_the_order(stack: LocalSupabase, opener: Opener, database: Database) -> None:
+def test_replay_keeps_the_order(stack: Supabase, opener: Opener, database: Database) -> None:
     savers = [opener(), opener(), opener()]
     uuids = [new_uuid() for _ in range(12)]
     with away(stack):
@@ -316,7 +316,7 @@ def test_replay_keeps_the_order(stack: LocalSupabase, opener: Opener, database: 
 
 
 def test_replay_while_supabase_is_away_says_so_and_keeps_all(
-    stack: LocalSupabase, storage: SupabaseStorage
+    stack: Supabase, storage: SupabaseStorage
 ) -> None:
     one = new_uuid()
     with away(stack):
@@ -327,9 +327,7 @@ def test_replay_while_supabase_is_away_says_so_and_keeps_all(
     assert storage.replay() == {"replayed": 1, "failed": 0, "waiting": 0}
 
 
-def test_replay_while_the_spool_is_away_says_so(
-    stack: LocalSupabase, storage: SupabaseStorage
-) -> None:
+def test_replay_while_the_spool_is_away_says_so(stack: Supabase, storage: SupabaseStorage) -> None:
     spooled(storage, vcon(new_uuid(), 1))
     stack.stop_service("redis")
     try:
@@ -340,9 +338,7 @@ def test_replay_while_the_spool_is_away_says_so(
     assert storage.replay() == {"replayed": 1, "failed": 0, "waiting": 0}
 
 
-def test_replay_brings_the_new_version_to_readers_at_once(
-    stack: LocalSupabase, opener: Opener
-) -> None:
+def test_replay_brings_the_new_version_to_readers_at_once(stack: Supabase, opener: Opener) -> None:
     saver, reader, one = opener(), opener(), new_uuid()
     saver.save(vcon(one, 1))
     assert version_of(reader.get(one)) == 1
@@ -372,7 +368,7 @@ def test_what_is_refused_on_replay_is_set_aside_and_blocks_nothing(
 
 
 def test_a_wrong_key_stops_the_replay_and_keeps_everything(
-    stack: LocalSupabase, opener: Opener, database: Database
+    stack: Supabase, opener: Opener, database: Database
 ) -> None:
     storage, uuids = opener(), [new_uuid() for _ in range(3)]
     spooled(storage, *(vcon(uuid, 1) for uuid in uuids))
@@ -421,7 +417,7 @@ def test_what_is_set_aside_is_bounded_as_well(
 
 
 def test_an_invalid_vcon_raises_and_is_not_spooled(
-    stack: LocalSupabase, storage: SupabaseStorage
+    stack: Supabase, storage: SupabaseStorage
 ) -> None:
     invalid: list[Any] = [{"parties": []}, vcon("no-uuid", 1), "{", vcon(new_uuid(), 1, x=object())]
     with away(stack):
@@ -444,7 +440,7 @@ def test_a_spooled_vcon_that_this_release_can_not_read_is_set_aside(
 # Other ways to be away
 
 
-def test_hung_postgrest(stack: LocalSupabase, storage: SupabaseStorage, database: Database) -> None:
+def test_hung_postgrest(stack: Supabase, storage: SupabaseStorage, database: Database) -> None:
     one = new_uuid()
     storage.save(vcon(one, 1))
     stack.pause_service("postgrest")
@@ -462,7 +458,7 @@ def test_hung_postgrest(stack: LocalSupabase, storage: SupabaseStorage, database
     assert database.history(one) == [(one, 1), (one, 2)]
 
 
-def test_stopped_postgres(stack: LocalSupabase, storage: SupabaseStorage, opener: Opener) -> None:
+def test_stopped_postgres(stack: Supabase, storage: SupabaseStorage, opener: Opener) -> None:
     one = new_uuid()
     storage.save(vcon(one, 1))
     stack.stop_service("postgres")
@@ -477,7 +473,7 @@ def test_stopped_postgres(stack: LocalSupabase, storage: SupabaseStorage, opener
     assert version_of(opener(redis_url=None).get(one)) == 2
 
 
-def test_both_away_raises(stack: LocalSupabase, storage: SupabaseStorage) -> None:
+def test_both_away_raises(stack: Supabase, storage: SupabaseStorage) -> None:
     one = new_uuid()
     storage.save(vcon(one, 1))
     with away(stack):
@@ -495,7 +491,7 @@ def test_both_away_raises(stack: LocalSupabase, storage: SupabaseStorage) -> Non
 
 
 def test_cache_and_supabase_away_but_not_the_spool(
-    stack: LocalSupabase, opener: Opener, database: Database, other_redis: str
+    stack: Supabase, opener: Opener, database: Database, other_redis: str
 ) -> None:
     storage, one = opener(spool_url=other_redis), new_uuid()
     with away(stack):
@@ -513,7 +509,7 @@ def test_cache_and_supabase_away_but_not_the_spool(
 
 
 def test_a_spool_away_on_its_own_is_not_in_the_way(
-    stack: LocalSupabase, opener: Opener, database: Database
+    stack: Supabase, opener: Opener, database: Database
 ) -> None:
     storage, one = opener(redis_url=None, spool_url=stack.redis_url), new_uuid()
     storage.save(vcon(one, 1))
@@ -531,7 +527,7 @@ def test_a_spool_away_on_its_own_is_not_in_the_way(
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_spooled_saves_outlive_redis(
-    stack: LocalSupabase,
+    stack: Supabase,
     storage: SupabaseStorage,
     database: Database,
     redis: Redis,
@@ -551,7 +547,7 @@ def test_spooled_saves_outlive_redis(
 
 
 def test_a_full_redis_refuses_a_save_and_says_so(
-    stack: LocalSupabase, storage: SupabaseStorage, redis: Redis
+    stack: Supabase, storage: SupabaseStorage, redis: Redis
 ) -> None:
     one = new_uuid()
     with away(stack):

@@ -1,0 +1,8 @@
+# Applies this package's migrations to DATABASE_URL, and ends.
+ARG PYTHON_IMAGE=python:3.12-slim
+FROM ${PYTHON_IMAGE}
+COPY pyproject.toml setup.cfg README.md LICENSE /src/
+COPY conserver_supabase_storage /src/conserver_supabase_storage
+RUN python -m pip install --no-cache-dir --root-user-action=ignore '/src[cli]'
+USER 1000
+CMD ["python", "-m", "conserver_supabase_storage", "migrate"]
