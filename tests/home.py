@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pytest
 
 from conserver_supabase_storage.local import LocalSupabase
+
+if TYPE_CHECKING:
+    from .containers.images import Images
 
 type Service = Literal["postgres", "postgrest", "redis", "gateway"]
 
@@ -89,9 +92,9 @@ def settle(config: pytest.Config) -> None:
     wanted = images.load(**chosen)
     try:
         images.fetch(wanted)
+        config.stash[_HOME] = _Containers(wanted, images.describe(wanted))
     except images.ImagesError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[_HOME] = _Containers(wanted)
 
 
 def open_supabase(
@@ -128,11 +131,12 @@ class _Local:
 
 
 class _Containers:
-    def __init__(self, images: Any) -> None:
-        self._images = images
+    def __init__(self, chosen: "Images", description: str) -> None:
+        self._images = chosen
+        self._description = description
 
     def __str__(self) -> str:
-        return f"servers: containers, {self._images} (processes: scripts/test --local)"
+        return f"servers: containers (processes: scripts/test --local): {self._description}"
 
     def open(self, durable: bool) -> AbstractContextManager[Supabase]:
         from .containers.supabase import ContainerSupabase

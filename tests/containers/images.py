@@ -9,11 +9,10 @@ from typing import Any
 
 from docker import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound
+from testcontainers.core.config import testcontainers_config
 
 _FILE = Path(__file__).with_name("images.toml")
-# Set by tests/containers/with-engine: an engine that ends with the run, and has what was built.
-OWN_ENGINE = "CONSERVER_TEST_ENGINE"
-RECIPE_LABEL = "conserver-supabase-storage.recipe"
+_RECIPE_LABEL = "conserver-supabase-storage.recipe"
 
 
 class ImagesError(Exception):
@@ -30,17 +29,13 @@ class Images:
     gateway: str
     reaper: str
 
-    def __str__(self) -> str:
-        """Name the four servers, for a report."""
-        return ", ".join((self.postgres, self.postgrest, self.redis, self.gateway))
-
     @property
     def needed(self) -> list[str]:
         """What has to be there before a run: the reaper only where it runs."""
         return [
             image
             for name, image in asdict(self).items()
-            if name != "reaper" or not engine_is_our_own()
+            if name != "reaper" or not testcontainers_config.ryuk_disabled
         ]
 
 
@@ -74,11 +69,6 @@ def promised() -> list[str]:
     """The images that CI has to have."""
     found: list[str] = pins()["promised"]["images"]
     return found
-
-
-def engine_is_our_own() -> bool:
-    """Whether the engine was started for this run, and ends with it."""
-    return os.environ.get(OWN_ENGINE) == "own"
 
 
 def client() -> DockerClient:
@@ -151,11 +141,11 @@ def pull(engine: DockerClient, image: str) -> None:
         ) from error
 
 
-def origin(image: str) -> str:
-    """Whether an image is the real one, for a report."""
+def describe(wanted: Images) -> str:
+    """The servers' images, and which of them were built here, for a report."""
     engine = client()
-    try:
-        labels = engine.images.get(image).labels
-    finally:
-        engine.close()
-    return "built from Debian, npm and PyPI" if RECIPE_LABEL in labels else "pulled"
+    servers = [wanted.postgres, wanted.postgrest, wanted.redis, wanted.gateway]
+    built = [image for image in servers if _RECIPE_LABEL in engine.images.get(image).labels]
+    engine.close()
+    how = f"; built from Debian, npm and PyPI: {', '.join(built)}" if built else ""
+    return f"{', '.join(servers)}{how}"

@@ -20,16 +20,16 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     results: list[tuple[str, str]] = []
-    done: set[str] = set()
+    done: set[images.Images] = set()
     failed = False
     for server in ("postgres", "postgrest", "redis"):
         for version in images.matrix(server):
             chosen = images.load(**{server: version})
             image = asdict(chosen)[server]
             name = f"{server} {version} ({image})"
-            if str(chosen) in done:
+            if chosen in done:
                 continue  # the default set again
-            done.add(str(chosen))
+            done.add(chosen)
             if reason := missing(engine, chosen):
                 promised = image in images.promised()
                 failed = failed or promised

@@ -95,6 +95,11 @@ class Servers:
         """The name of the network that they share."""
         raise NotImplementedError
 
+    @property
+    def supabases_own(self) -> bool:
+        """Whether Postgres is Supabase's, where the user postgres is no superuser."""
+        return "supabase/postgres" in self.images.postgres
+
     # Where it is, and its keys
 
     @property
@@ -262,7 +267,8 @@ class Servers:
         return f"http://{LOOPBACK}:{self.ports[name]}"
 
     def _database_url(self, database: str) -> str:
-        login = f"postgres:{self.secrets.postgres_password}"
+        superuser = "supabase_admin" if self.supabases_own else "postgres"
+        login = f"{superuser}:{self.secrets.postgres_password}"
         return f"postgresql://{login}@{LOOPBACK}:{self.ports['postgres']}/{database}"
 
     def _postgres_answers(self) -> bool:

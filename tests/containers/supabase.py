@@ -84,6 +84,8 @@ class ContainerSupabase(Servers):
 
     def _postgres(self) -> DockerContainer:
         settings = [part for setting in _POSTGRES for part in ("-c", setting)]
+        if self.supabases_own:
+            settings = ["-D", "/etc/postgresql", *settings]  # as its own command has it
         return (
             DockerContainer(self.images.postgres)
             .with_env("POSTGRES_PASSWORD", self.secrets.postgres_password)
