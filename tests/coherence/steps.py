@@ -140,10 +140,9 @@ class Steps:
             name = function.removeprefix("vcon_storage_")[:-3]
             self._pass("before", name)
             answer: bytes = inner(function, arguments, **kwargs)
-            if name == "save":
-                [self._here.revision] = json.loads(answer)["revisions"]
-            elif name == "delete":
-                self._here.revision = json.loads(answer)["revision"]
+            if name in {"save", "delete"}:
+                found = json.loads(answer)
+                [self._here.revision] = found.get("revisions") or [found["revision"]]
             self._pass("after", name)
             return answer
 
