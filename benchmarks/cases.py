@@ -1,4 +1,4 @@
-"""What is measured: each case by its name, what it needs, the call, its floor, and what must hold."""
+"""What is measured: each case by its name, what it needs, its floor, and what must hold."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -63,7 +63,6 @@ def operations(bench: Bench, kind: str) -> list[Case]:
     small, many, body = kind == "small", kind == "200 dialogs", kind == "25 MB body"
     new = partial(make, kind)
     kept = bench.saved(new())  # which is read, and saved again
-    more = with_one_more(kept)
     write, floor, cached, memory = bench.floor.write, bench.floor, bench.cached, bench.memory
 
     def again() -> Made:
