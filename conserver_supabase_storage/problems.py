@@ -19,6 +19,7 @@ def problems(
     for detail in error.errors(include_url=False, include_input=False):
         name = ".".join(str(part) for part in detail["loc"])
         text = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        text = text.replace("String should have", "must have")
         if detail["type"] == "extra_forbidden":
             text = unknown
         elif detail["type"] == "string_pattern_mismatch":

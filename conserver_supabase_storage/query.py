@@ -114,8 +114,8 @@ def _vector(value: object) -> object:
     return found
 
 
-_Text = Annotated[str, BeforeValidator(_storable), Field(max_length=1000)]
-_Word = Annotated[str, BeforeValidator(_storable), Field(min_length=1, max_length=1000)]
+_Text = Annotated[str, Field(max_length=1000), BeforeValidator(_storable)]
+_Word = Annotated[str, Field(min_length=1, max_length=1000), BeforeValidator(_storable)]
 _Tag = Annotated[_Text, AfterValidator(_tag_name)]
 _Vector = Annotated[tuple[float, ...], BeforeValidator(_vector)]
 _Strict = ConfigDict(extra="forbid", frozen=True)

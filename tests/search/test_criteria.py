@@ -308,7 +308,7 @@ def test_all_parts_with_bodies_are_the_vcon(storage: SupabaseStorage) -> None:
 VECTOR = {"vector": [1.0, 2.0], "model": "m"}
 REFUSED: list[tuple[dict[Any, Any], str]] = [
     ({"text": ""}, "text: "),
-    ({"text": "x" * 1_000_000}, "text: "),
+    ({"text": "x" * 1_000_000}, "text: must have at most 1000 characters"),
     ({"text": 5}, "text: "),
     ({"text": "a\0"}, "text: must not hold U\\+0000"),
     ({"language": "english"}, "language: is that of text"),
