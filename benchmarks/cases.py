@@ -1,4 +1,4 @@
-"""What is measured: each case by its name, what it needs, its floor, and what must hold."""
+"""What is measured of one vCon: each case with what it needs, its call, its floor and its must."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,7 +12,24 @@ from .floors import Floor, RedisFloor, named, raw
 from .measure import Case, Must
 from .vcons import Made, make, with_one_more
 
-_PAGE = 20
+type Prepare = Callable[[], Any]
+type Call = Callable[[Any], object]
+
+# vCons in a page of search.
+PAGE = 20
+
+# By case and kind of vCon; the ratio to the floor, or seconds.
+_MUSTS = {
+    ("save new", "small"): Must(1.6, 1.4),
+    ("save new", "200 dialogs"): Must(2.5, 2),
+    ("save new", "25 MB body"): Must(1.5, 1.2),
+    ("save again unchanged", "small"): Must(1.4, 1.2),
+    ("get cold", "small"): Must(1.15, 1.05),
+    ("get cold", "25 MB body"): Must(1.5, 1.2),
+    ("get hit", "small"): Must(1.15, 1.05),
+    ("in-process hit", "small"): Must(20e-6, 10e-6),
+    ("delete", "small"): Must(1.3, 1.1),
+}
 
 
 class Bench:
@@ -24,20 +41,15 @@ class Bench:
         memory: with entries kept in the process as well.
     """
 
-    def __init__(self, stack: LocalSupabase) -> None:
+    def __init__(self, stack: LocalSupabase, rest_url: str = "") -> None:
+        """Connect to a PostgREST of the stack, by default the first."""
         self._closing = ExitStack()
-        options: dict[str, Any] = {
-            "rest_url": stack.rest_url,
-            "key": stack.service_role_key,
-            "read_timeout": 60.0,
-            "total_timeout": 60.0,
-        }
-        self.plain = self._storage(options | {"redis_url": None})
-        self.cached = self._storage(options | {"redis_url": stack.redis_url})
-        self.memory = self._storage(
-            options | {"redis_url": stack.redis_url, "memory_bytes": 50_000_000}
-        )
-        self.floor = Floor(stack.rest_url, stack.service_role_key)
+        cache = {"redis_url": stack.redis_url}
+        options = options_for(stack, rest_url)
+        self.plain = self._storage(options)
+        self.cached = self._storage(options | cache)
+        self.memory = self._storage(options | cache | {"memory_bytes": 50_000_000})
+        self.floor = Floor(rest_url or stack.rest_url, stack.service_role_key)
         self.redis = RedisFloor(stack.redis_url)
         self._closing.callback(self.floor.close)
         self._closing.callback(self.redis.close)
@@ -58,79 +70,89 @@ class Bench:
         self._closing.close()
 
 
+def options_for(stack: LocalSupabase, rest_url: str = "") -> dict[str, Any]:
+    """Return the options of a storage without a cache, with time enough for what is large."""
+    return {
+        "rest_url": rest_url or stack.rest_url,
+        "key": stack.service_role_key,
+        "redis_url": None,
+        "read_timeout": 60.0,
+        "total_timeout": 60.0,
+    }
+
+
 def operations(bench: Bench, kind: str) -> list[Case]:
     """Return the operations on one vCon of a kind."""
-    small, many, body = kind == "small", kind == "200 dialogs", kind == "25 MB body"
     new = partial(make, kind)
-    kept = bench.saved(new())  # which is read, and saved again
-    write, floor, cached, memory = bench.floor.write, bench.floor, bench.cached, bench.memory
+    kept = bench.saved(new())  # what is read, and saved again
+    base = bench.saved(new())  # what a dialog is added to
+    cached_bytes = bench.redis.put(kept)
 
-    def again() -> Made:
+    def same() -> Made:
         return kept
 
     def grown() -> Made:
-        """Have the vCon as it was before the dialog came."""
-        return with_one_more(bench.saved(kept))
+        return with_one_more(bench.saved(base))
 
     def there() -> Made:
-        """Have a vCon to delete."""
         return bench.saved(new())
 
-    def save(storage: SupabaseStorage) -> Callable[[Made], None]:
-        return lambda made: storage.save(made.vcon)
+    def beside(name: str, prepare: Prepare, floor: Call, call: Call) -> list[Case]:
+        """Return a case and its floor."""
+        below = f"floor of {name}"
+        must = _MUSTS.get((name, kind))
+        return [Case(below, prepare, floor), Case(name, prepare, call, below, must=must)]
 
-    def get(storage: SupabaseStorage) -> Callable[[Made], object]:
-        return lambda made: storage.get(made.uuid)
+    def saves(name: str, prepare: Prepare, function: str) -> list[Case]:
+        """Return a save with the cache off and on, and its floor in both forms."""
+        floor, raw_floor = f"floor of {name}", f"floor of {name}, raw body"
+        must = _MUSTS.get((name, kind))
+        return [
+            Case(floor, lambda: named(function, prepare()), bench.floor.write),
+            Case(raw_floor, lambda: raw(function, prepare()), bench.floor.write),
+            Case(name, prepare, save(bench.plain), floor, raw_floor, must),
+            Case(f"{name}, cache on", prepare, save(bench.cached), floor, raw_floor),
+        ]
 
-    for storage in (bench.plain, cached, memory):
-        assert storage.get(kept.uuid) == kept.vcon
-    assert floor.get(kept) == kept.vcon
-    assert bench.redis.get(bench.redis.put(kept)) == kept.vcon
-    new_must = Must(1.5, 1.2) if body else Must(2.5, 2) if many else Must(1.6, 1.4)
-    get_must = Must(1.5, 1.2) if body else Must(1.15, 1.05)
-    if not (small or many or body):
-        new_must = get_must = None  # type: ignore[assignment]
-
+    _check(bench, kept)
     cases = [
-        Case("insert floor", lambda: named("bench_insert", new()), write),
-        Case("insert floor, raw body", lambda: raw("bench_insert", new()), write),
-        Case(
-            "save new", new, save(bench.plain), "insert floor", "insert floor, raw body", new_must
-        ),
-        Case("save new, cache on", new, save(cached), "insert floor", "insert floor, raw body"),
-        Case("upsert floor", lambda: named("bench_upsert", kept), write),
-        Case("upsert floor, raw body", lambda: raw("bench_upsert", kept), write),
-        Case(
-            "save again unchanged",
-            again,
-            save(bench.plain),
-            "upsert floor",
-            "upsert floor, raw body",
-            Must(1.4, 1.2) if small else None,
-        ),
-        Case(
-            "save again unchanged, cache on",
-            again,
-            save(cached),
-            "upsert floor",
-            "upsert floor, raw body",
-        ),
-        Case("get floor", again, floor.get),
-        Case("get cold", again, get(bench.plain), "get floor", must=get_must),
-        Case("delete floor", there, floor.delete),
-        Case(
-            "delete",
-            there,
-            lambda made: bench.plain.delete(made.uuid),
-            "delete floor",
-            must=Must(1.3, 1.1) if small else None,
-        ),
+        *saves("save new", new, "bench_insert"),
+        *saves("save again unchanged", same, "bench_upsert"),
+        *saves("save with one dialog added", grown, "bench_upsert"),
+        *beside("get cold", same, bench.floor.get, get(bench.plain)),
+        *beside("delete", there, bench.floor.delete, lambda made: bench.plain.delete(made.uuid)),
     ]
-    if not body:  # larger than what is cached
+    if kind != "25 MB body":  # which is more than is cached
         cases += [
-            Case("hit floor", again, bench.redis.get),
+            *beside("get hit", lambda: cached_bytes, bench.redis.get, get(bench.cached)),
             Case(
-                "get hit", again, get(cached), "hit floor", must=Must(1.15, 1.05) if small else None
+                "in-process hit", same, get(bench.memory), must=_MUSTS.get(("in-process hit", kind))
             ),
         ]
+    if kind in {"small", "200 dialogs"}:
+        page = [there().uuid for _ in range(PAGE)]
+        cases += beside(
+            "search page",
+            lambda: page,
+            bench.floor.page,
+            lambda _: bench.plain.search({"limit": PAGE}),
+        )
     return cases
+
+
+def save(storage: SupabaseStorage) -> Call:
+    """Return what saves in a storage."""
+    return lambda made: storage.save(made.vcon)
+
+
+def get(storage: SupabaseStorage) -> Call:
+    """Return what gets from a storage."""
+    return lambda made: storage.get(made.uuid)
+
+
+def _check(bench: Bench, kept: Made) -> None:
+    """See that what is measured does what it should."""
+    for storage in (bench.plain, bench.cached, bench.cached, bench.memory, bench.memory):
+        assert storage.get(kept.uuid) == kept.vcon
+    assert bench.floor.get(kept) == kept.vcon
+    assert bench.redis.get(kept) == kept.vcon

@@ -1,4 +1,4 @@
-"""The floors that ratios are to: one bare request, one bare Redis GET. Nothing more."""
+"""The floors that ratios are to: one bare request, one bare Redis GET."""
 
 from importlib import resources
 from typing import Any

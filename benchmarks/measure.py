@@ -2,23 +2,17 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Must:
-    """What a case has to keep to: at most (or, for rates, at least) this."""
+    """What a figure has to keep to, and what is hoped for: at most this, or for rates at least."""
 
     limit: float
     hope: float
-    at_least: bool = False
-    unit: str = "x"
-
-    def holds(self, value: float) -> bool:
-        """Whether a figure keeps to it."""
-        return value >= self.limit if self.at_least else value <= self.limit
 
 
 @dataclass(frozen=True)
@@ -26,12 +20,15 @@ class Case:
     """One thing to measure.
 
     Attributes:
-        name: of the case, and of the vCon that it is about.
+        name: of the case.
         prepare: makes what one call needs; not measured.
         call: what is measured.
         floor: the name of the case that this one's time is divided by.
         other_floor: of another one, for comparison.
-        must: what the ratio to the floor has to keep to (without a floor: the seconds).
+        must: for the ratio to the floor; without a floor, for the seconds.
+        per: how many vCons one call handles.
+        rate: whether it is told as vCons per second, and its ratio as that to the floor's rate.
+        times_itself: whether `call` returns the seconds, as measured in another process.
         foreign: whether it is somebody else's code, whose errors are reported and end the case.
     """
 
@@ -41,12 +38,15 @@ class Case:
     floor: str = ""
     other_floor: str = ""
     must: Must | None = None
+    per: int = 1
+    rate: bool = False
+    times_itself: bool = False
     foreign: bool = False
 
 
 @dataclass
 class Figure:
-    """What was measured of a case: seconds per call."""
+    """What was measured of a case: seconds per vCon."""
 
     case: Case
     seconds: list[float] = field(default_factory=list)
@@ -55,18 +55,21 @@ class Figure:
     @property
     def quartiles(self) -> tuple[float, float, float]:
         """The 25th percentile, the median and the 75th percentile."""
-        if len(self.seconds) < 2:
-            return (*self.seconds * 3,)  # type: ignore[return-value]
+        if len(self.seconds) == 1:
+            return self.seconds[0], self.seconds[0], self.seconds[0]
         low, middle, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
         return low, middle, high
 
     @property
     def median(self) -> float:
-        """Seconds per call."""
+        """The middle one."""
         return self.quartiles[1]
 
 
-def interleave(cases: Sequence[Case], rounds: int, warm_up: int = 5) -> dict[str, Figure]:
+type Figures = dict[str, Figure]
+
+
+def interleave(cases: Sequence[Case], rounds: int, warm_up: int = 5) -> Figures:
     """Measure cases side by side: one call of each, then the next round, in turns back and forth.
 
     Returns:
@@ -78,21 +81,47 @@ def interleave(cases: Sequence[Case], rounds: int, warm_up: int = 5) -> dict[str
             figure = figures[case.name]
             if figure.error:
                 continue
-            seconds = _once(figure)
-            if seconds is not None and number >= warm_up:
+            try:
+                seconds = _once(case)
+            except Exception as error:
+                if not case.foreign:
+                    raise
+                figure.error = f"{type(error).__name__}: {error}"
+                continue
+            if number >= warm_up:
                 figure.seconds.append(seconds)
     return figures
 
 
-def _once(figure: Figure) -> float | None:
-    case = figure.case
-    try:
-        argument = case.prepare()
-        began = time.perf_counter()
-        case.call(argument)
-        return time.perf_counter() - began
-    except Exception as error:
-        if not case.foreign:
-            raise
-        figure.error = f"{type(error).__name__}: {error}"
+def ratio(figure: Figure, floor: str, figures: Figures) -> float | None:
+    """Return the ratio of two medians (for rates, of the rates), where both were measured."""
+    below = figures.get(floor)
+    if below is None or not below.seconds or not figure.seconds:
         return None
+    times = figure.median / below.median
+    return 1 / times if figure.case.rate else times
+
+
+def missed(figure: Figure, figures: Figures) -> bool:
+    """Whether a figure is not what it must be."""
+    must, case = figure.case.must, figure.case
+    if must is None or not figure.seconds:
+        return must is not None
+    value = ratio(figure, case.floor, figures) if case.floor else figure.median
+    return value is not None and (value < must.limit if case.rate else value > must.limit)
+
+
+def chosen(cases: Iterable[Case], only: str) -> list[Case]:
+    """Return the cases whose name has a text in it, and the floors that they need."""
+    cases = list(cases)
+    found = [case for case in cases if only in case.name]
+    needed = {name for case in found for name in (case.name, case.floor, case.other_floor)}
+    return [case for case in cases if case.name in needed]
+
+
+def _once(case: Case) -> float:
+    argument = case.prepare()
+    began = time.perf_counter()
+    result = case.call(argument)
+    seconds = time.perf_counter() - began
+    return result if case.times_itself and isinstance(result, float) else seconds / case.per

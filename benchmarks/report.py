@@ -1,73 +1,129 @@
-"""The table of a run, in Markdown."""
+"""What a run found, as Markdown tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from .measure import Figure, Must
+from .counts import Count
+from .fresh import Peak
+from .measure import Case, Figure, Figures, missed, ratio
 
-_HEAD = (
-    "case",
-    "vCon",
-    "median",
-    "p25 to p75",
-    "floor",
-    "ratio",
-    "ratio, raw body",
-    "must",
-    "hope",
-    "",
+_MISSED = "**missed**"
+_FIGURES = (
+    ["case", "median", "p25 to p75", "ratio", "ratio, raw body", "must", "hope", ""],
+    ["---", *["---:"] * 6, "---"],
+)
+_COUNTS = (
+    [
+        "operation",
+        "vCon",
+        "document",
+        "requests",
+        "sent",
+        "received",
+        "Redis trips",
+        "Redis sent",
+        "Redis received",
+        "SQL statements",
+        "WAL",
+    ],
+    ["---", "---", *["---:"] * 9],
+)
+_PEAKS = (
+    ["operation", "vCon", "document", "traced", "resident", "ratio", "must", "hope", ""],
+    ["---", "---", *["---:"] * 6, "---"],
 )
 
 
-def table(rows: Iterable[Sequence[str]]) -> str:
-    """Return rows, the first one the head, as a Markdown table."""
-    head, *others = rows
-    lines = [head, ["---"] * len(head), *others]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+def page(
+    machine: dict[str, str],
+    sections: dict[str, Figures],
+    counts: Sequence[Count],
+    peaks: Sequence[Peak],
+    remarks: Sequence[str],
+) -> str:
+    """Return the whole report."""
+    parts = [
+        "# Benchmarks: results\n",
+        "Made by `scripts/bench`; [how to read it](../benchmarks.md).\n",
+    ]
+    parts.append(_table([["", ""], ["---", "---"], *(list(item) for item in machine.items())]))
+    if sections:
+        parts.append("![Ratios to the floors](ratios.svg)\n")
+    for title, figures in sections.items():
+        parts += [
+            f"## {title}\n",
+            _table([*_FIGURES, *(_row(f, figures) for f in figures.values())]),
+        ]
+    if counts:
+        parts += ["## What one operation takes\n", _table([*_COUNTS, *map(_counted, counts)])]
+    if peaks:
+        parts += ["## Peak memory\n", _table([*_PEAKS, *map(_peak, peaks)])]
+    parts += [f"- {remark}" for remark in remarks]
+    return "\n".join(parts)
 
 
-def figures(found: dict[str, dict[str, Figure]]) -> str:
-    """Return the table of all figures, by the kind of vCon and the case."""
-    rows = [list(_HEAD)]
-    for kind, by_name in found.items():
-        for figure in by_name.values():
-            rows.append([figure.case.name, kind, *_row(figure, by_name)])
-    return table(rows)
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def ratio(figure: Figure, floor: str, by_name: dict[str, Figure]) -> float | None:
-    """Return the ratio of two medians, where both are there."""
-    if not floor or floor not in by_name or not by_name[floor].seconds or not figure.seconds:
-        return None
-    return figure.median / by_name[floor].median
-
-
-def _row(figure: Figure, by_name: dict[str, Figure]) -> list[str]:
+def _row(figure: Figure, figures: Figures) -> list[str]:
     case = figure.case
-    if figure.error:
-        return ["failed", "", case.floor, "", "", "", "", figure.error]
+    if figure.error or not figure.seconds:
+        return [case.name, "failed", *[""] * 5, figure.error.replace("|", "/").replace("\n", " ")]
     low, median, high = figure.quartiles
-    against, other = (ratio(figure, name, by_name) for name in (case.floor, case.other_floor))
-    missed = against is not None and case.must is not None and not case.must.holds(against)
+    if case.rate:
+        low, high = high, low
+    ratios = (ratio(figure, name, figures) for name in (case.floor, case.other_floor))
     return [
-        shown(median),
-        f"{shown(low)} to {shown(high)}",
-        case.floor,
-        f"{against:.2f}" if against else "",
-        f"{other:.2f}" if other else "",
-        *_musts(case.must),
-        "**missed**" if missed else "",
+        case.name,
+        _shown(median, case),
+        f"{_shown(low, case)} to {_shown(high, case)}",
+        *(f"{value:.2f}" if value else "" for value in ratios),
+        *_musts(case),
+        _MISSED if missed(figure, figures) else "",
     ]
 
 
-def _musts(must: Must | None) -> tuple[str, str]:
-    if must is None:
-        return "", ""
-    sign = ">=" if must.at_least else "<="
-    return f"{sign} {must.limit:g}", f"{sign} {must.hope:g}"
+def _musts(case: Case) -> list[str]:
+    if case.must is None:
+        return ["", ""]
+    sign = ">=" if case.rate else "<="
+    values = (case.must.limit, case.must.hope)
+    return [f"{sign} {value:g}" if case.floor else f"{sign} {_time(value)}" for value in values]
 
 
-def shown(seconds: float) -> str:
-    """Return a time that can be read."""
+def _counted(count: Count) -> list[str]:
+    http, redis = count.http, count.redis
+    numbers = (
+        count.document,
+        http.trips,
+        http.sent,
+        http.received,
+        redis.trips,
+        redis.sent,
+        redis.received,
+        count.statements,
+        count.wal,
+    )
+    return [count.name, count.kind, *(f"{number:,}" for number in numbers)]
+
+
+def _peak(peak: Peak) -> list[str]:
+    must = [f"<= {peak.must.limit:g}", f"<= {peak.must.hope:g}"] if peak.must else ["", ""]
+    return [
+        peak.operation,
+        peak.kind,
+        *(f"{size / 1e6:.1f} MB" for size in (peak.document, peak.traced, peak.rss)),
+        f"{peak.ratio:.2f}",
+        *must,
+        _MISSED if peak.missed else "",
+    ]
+
+
+def _shown(seconds: float, case: Case) -> str:
+    return f"{1 / seconds:,.0f}/s" if case.rate else _time(seconds)
+
+
+def _time(seconds: float) -> str:
     if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} us"
-    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"
+        return f"{seconds * 1e6:.3g} us"
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

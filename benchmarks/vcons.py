@@ -1,8 +1,10 @@
 """The vCons that are measured, made up; the same ones in every run."""
 
 import base64
+import itertools
 import random
 import uuid
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -10,8 +12,12 @@ import orjson
 
 type Json = dict[str, Any]
 
+KINDS = ("small", "200 dialogs", "1 MB text", "25 MB body")
+
 # The seed of everything below: figures of two runs are of the same bytes.
 _SEED = 20_260_101
+_FIRST = datetime(2026, 1, 1, tzinfo=UTC)
+_number = itertools.count()
 _WORDS = (
     "the caller asked about an invoice and our agent explained how it was made up; they agreed to "
     "send a corrected one by Friday, with a note on what had changed since the first"
@@ -31,8 +37,9 @@ class Made(NamedTuple):
 
 
 def make(kind: str) -> Made:
-    """Make a new vCon of a kind."""
-    return made({**_document(kind), "uuid": str(uuid.uuid4())})
+    """Make a new vCon of a kind, created a second after the one before."""
+    created = _FIRST + timedelta(seconds=next(_number))
+    return made({**_document(kind), "uuid": str(uuid.uuid4()), "created_at": created.isoformat()})
 
 
 def made(vcon: Json) -> Made:
@@ -70,7 +77,6 @@ def _document(kind: str) -> Json:
         recording["body"] = base64.urlsafe_b64encode(raw).decode()
     return {
         "vcon": "0.4.0",
-        "created_at": "2026-03-01T09:31:05.5Z",
         "subject": "Question about an invoice",
         "parties": [
             {"tel": "+12025550143", "name": "Ada Example", "role": "customer"},
@@ -118,6 +124,3 @@ def _message(number: int) -> Json:
 def _text(chance: random.Random, size: int) -> str:
     """Return about so many bytes of text."""
     return " ".join(chance.choices(_WORDS, k=size * 10 // 53))
-
-
-KINDS = ("small", "200 dialogs", "1 MB text", "25 MB body")

@@ -69,8 +69,9 @@ make_venv() {
 rank() {
     case $1 in
     demo) echo 1 ;;
-    test) echo 2 ;;
-    check) echo 3 ;;
+    bench) echo 2 ;;
+    test) echo 3 ;;
+    check) echo 4 ;;
     *) echo 0 ;;
     esac
 }
