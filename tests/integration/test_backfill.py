@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import psycopg
@@ -130,10 +131,21 @@ def test_a_spooled_save_is_not_left_out_for_its_sake(theirs: Theirs) -> None:
     assert database.value(theirs.sql, query, spooled) == 0
 
 
+@contextmanager
+def locked(connection: Sql, table: str) -> Iterator[None]:
+    """Have whoever wants to change a table wait."""
+    with connection.transaction():
+        connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE".encode())
+        yield
+
+
 def test_an_interrupt_ends_it_cleanly_and_a_terminal_shows_a_bar(theirs: Theirs) -> None:
     ours, its = pty.openpty()
+    with SupabaseStorage(theirs.options) as storage:
+        storage.backfill(20)
     with (
         psycopg.connect(theirs.sql.info.dsn, password=theirs.sql.info.password) as other,
+        locked(other, "vcons"),
         subprocess.Popen(
             [sys.executable, "-m", "conserver_supabase_storage", "backfill", "--batch-size", "1"],
             stdout=subprocess.PIPE,
@@ -142,12 +154,10 @@ def test_an_interrupt_ends_it_cleanly_and_a_terminal_shows_a_bar(theirs: Theirs)
             env=theirs.environment | {"TERM": "xterm"},
         ) as process,
     ):
-        while left(theirs) == COUNT:
+        waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'vcons'::regclass AND NOT granted"
+        while not database.value(theirs.sql, waiting):
             time.sleep(0.01)
-        # Held up at the next batch, in the midst of it.
-        other.execute("LOCK TABLE vcons IN EXCLUSIVE MODE")
         process.send_signal(signal.SIGINT)
-        other.commit()
         stdout, _ = process.communicate(timeout=20)
     shown = os.read(ours, 100_000).decode()
     os.close(ours)
