@@ -33,12 +33,13 @@ def backfill(
     an interrupt, run it again: it goes on with what is left.
     """
     filled = indexed = 0
-    last: str | None = None
+    left: int | None = None
     interrupted = False
     with opened(config, storage) as opened_storage:
-        left = opened_storage.backfill(0, count=True)["left"]
         try:
-            with _progress("revisions", left, quiet=as_json) as advance:
+            total = opened_storage.backfill(0, count=True)["left"]
+            last: str | None = None
+            with _progress("revisions", total, quiet=as_json) as advance:
                 while (done := opened_storage.backfill(batch_size, after=last))["filled"]:
                     last = done["last"]
                     filled += done["filled"]
@@ -51,10 +52,10 @@ def backfill(
                     indexed += done["indexed"]
                     if done["seen"]:
                         advance(done["seen"])
+            # One that was locked may have its revision from whoever changed it.
+            left = opened_storage.backfill(0, count=True)["left"]
         except KeyboardInterrupt:
             interrupted = True
-        # One that was locked may have its revision from whoever changed it.
-        left = None if interrupted else opened_storage.backfill(0, count=True)["left"]
     if as_json:
         typer.echo(json.dumps({"filled": filled, "indexed": indexed, "left": left}))
     else:
