@@ -66,6 +66,8 @@ class ComposeSupabase(Servers):
         with self._environment.open("a") as file:
             for name, port in self.ports.items():
                 file.write(f"{name.replace('-', '_').upper()}_PORT={port}\n")
+            for name in ("postgres", "postgrest", "gateway", "redis"):
+                file.write(f"{name.upper()}_IMAGE={getattr(self.images, name)}\n")
 
     def network(self) -> str:
         return f"{self._project}_default"
