@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import psycopg
@@ -163,6 +164,8 @@ def test_an_interrupt_ends_it_cleanly(theirs: Theirs) -> None:
             stdout=subprocess.PIPE,
             stderr=its,
             text=True,
+            # A run in the background of a shell ignores interrupts, and hands that down.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
             env=theirs.environment | {"TERM": "xterm"},
         ) as process,
     ):
