@@ -36,7 +36,16 @@ _TIMED = "import supabase, time; t = time.perf_counter(); {}; print(time.perf_co
 
 @dataclass
 class Peak:
-    """How much memory an operation took at its height, the caller's document included."""
+    """How much memory an operation took at its height, the caller's document included.
+
+    Attributes:
+        operation: save or get.
+        kind: of vCon.
+        document: its bytes.
+        traced: the most bytes that Python and its extensions had asked for. orjson asks for the
+            worst case, of which it uses little.
+        rss: the most bytes that were in memory; 0 where the system doesn't tell.
+    """
 
     operation: str
     kind: str
@@ -46,8 +55,8 @@ class Peak:
 
     @property
     def ratio(self) -> float:
-        """The larger of both to the document's bytes."""
-        return max(self.traced, self.rss) / self.document
+        """Resident memory (where the system doesn't tell: traced) to the document's bytes."""
+        return (self.rss or self.traced) / self.document
 
     @property
     def must(self) -> Must | None:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure as Picture
 from .measure import Figures, missed, ratio
 
 _KEPT, _MISSED, _FREE = "#2a6f97", "#c8553d", "#9aa5ad"
+_TICKS = (0.25, 0.5, 1, 2, 5, 10, 20)
 
 
 def draw(sections: dict[str, Figures], folder: Path) -> None:
@@ -31,6 +32,8 @@ def draw(sections: dict[str, Figures], folder: Path) -> None:
     axes.axvline(1, color="black", linewidth=0.8, linestyle=":")
     axes.set_yticks(places, [bar[0] for bar in bars], fontsize=7)
     axes.set_xscale("log")
+    axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+    axes.minorticks_off()
     axes.invert_yaxis()
     axes.set_xlabel(
         "ratio to the floor's time (for rates, to the floor's rate); a tick is what must hold"
