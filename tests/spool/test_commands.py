@@ -333,3 +333,20 @@ def test_no_config_and_no_environment() -> None:
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
     return (done.stderr.splitlines() or [""])[-1]
+
+
+def test_flags_are_options_and_win_over_the_config(
+    storage: SupabaseStorage, options: Json, tmp_path: Path
+) -> None:
+    one = new_uuid()
+    spooled(storage, vcon(one, 1))
+    flags = [f"-o{name}={value}" for name, value in options.items()]
+    assert one in run_here("spool", "list", *flags).stdout
+    ours = {"module": "conserver_supabase_storage", "options": options}
+    config = str(written(tmp_path, {"ours": ours}))
+    elsewhere = f"cache_prefix=other-{one}:"
+    other = run_here("spool", "list", "--config", config, "-o", elsewhere)
+    assert (other.exit_code, other.stdout) == (0, "the spool is empty\n")
+    wrong = run_here("spool", "list", "--config", config, "-o", "cache_ttl=soon")
+    assert "cache_ttl" in error_of(wrong)
+    assert error_of(run_here("spool", "list", "-o", "tenant")).endswith("'tenant' has no =")

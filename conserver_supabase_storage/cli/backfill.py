@@ -1,21 +1,17 @@
 """The command for vCons that were there before us: gives them what ours have beside."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from .cli_spool import AsJson, Config, Name, opened
-
-# An interrupt from the keyboard, as shells report it.
-_INTERRUPTED = 130
+from .common import INTERRUPTED, AsJson, Config, Given, Name, opened, progress
 
 
 def backfill(
     config: Config = None,
     storage: Name = None,
+    given: Given = None,
     batch_size: Annotated[
         int,
         typer.Option(
@@ -35,16 +31,16 @@ def backfill(
     filled = indexed = 0
     left: int | None = None
     interrupted = False
-    with opened(config, storage) as opened_storage:
+    with opened(config, storage, given) as opened_storage:
         try:
             total = opened_storage.backfill(0, count=True)["left"]
             last: str | None = None
-            with _progress("revisions", total, quiet=as_json) as advance:
+            with progress("revisions", total, quiet=as_json) as advance:
                 while (done := opened_storage.backfill(batch_size, after=last))["filled"]:
                     last = done["last"]
                     filled += done["filled"]
                     advance(done["filled"])
-            with _progress("search", None, quiet=as_json) as advance:
+            with progress("search", None, quiet=as_json) as advance:
                 complete = False
                 while not complete:
                     done = opened_storage.index(batch_size)
@@ -63,36 +59,6 @@ def backfill(
         typer.echo(f"filled {filled} vCons, indexed {indexed}{more}")
     if interrupted:
         typer.echo("interrupted; run it again to go on", err=True)
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if left:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _progress(name: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal, and elsewhere a line now and then."""
-    from rich.console import Console  # noqa: PLC0415  not for the other commands
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True, quiet=quiet)
-    if not console.is_terminal:
-        done = 0
-
-        def tell(count: int) -> None:
-            nonlocal done
-            done += count
-            of = "" if total is None else f" of {total}"
-            console.print(f"{name}: {done}{of}", highlight=False)
-
-        yield tell
-        return
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(name, total=total)
-        yield lambda count: progress.advance(task, count)

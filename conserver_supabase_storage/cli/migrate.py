@@ -1,33 +1,14 @@
-"""The commands. Each does one thing that an operator does, and exits with 0 only if it did it."""
+"""The command that brings a database to the schema of this release."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from . import migrations
-from .cli_backfill import backfill
-from .cli_spool import fail, replay, spool_app
-from .errors import StorageError
-from .local.command import up
-
-app = typer.Typer(
-    name="conserver-supabase-storage",
-    help="Supabase storage for the vCon conserver.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+from .. import migrations
+from .common import errors, fail
 
 
-app.command()(up)
-app.command()(replay)
-app.command()(backfill)
-app.add_typer(spool_app, name="spool")
-
-
-@app.command()
 def migrate(
     database_url: Annotated[
         str | None,
@@ -73,7 +54,7 @@ def migrate(
         return
     if not database_url:
         fail("--database-url is missing (or set DATABASE_URL); --print needs none")
-    with _errors():
+    with errors():
         run = migrations.pending if dry_run else migrations.migrate
         found = run(database_url, schema=schema)
     verb = "would apply" if dry_run else "applied"
@@ -81,12 +62,3 @@ def migrate(
         typer.echo(f"{verb} {migration.filename}")
     if not found:
         typer.echo(f"nothing to do: the schema {schema!r} is up to date")
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """Show our own errors as one line; a traceback is for defects."""
-    try:
-        yield
-    except StorageError as error:
-        fail(str(error))
