@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .database import Database
@@ -50,13 +50,29 @@ class Prepared(NamedTuple):
 
 
 class Functions:
-    """Calls for one storage. Every answer tells the cache's state, which is noted."""
+    """Calls for one storage. Every answer tells the cache's state, which is noted.
 
-    def __init__(self, options: Options, database: Database, freshness: Freshness) -> None:
+    Args:
+        options: the storage's.
+        database: the storage's.
+        freshness: notes the cache's state.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        database: Database,
+        freshness: Freshness,
+    ) -> None:
         self._database = database
         self._freshness = freshness
+        self._saved: Callable[[], None] | None = None
         # An argument of every function; a tenant's name has only plain characters (Options).
         self._tenant = {"p_tenant": dumps(options.tenant)} if options.tenant else {}
+
+    def on_save(self, call: Callable[[], None]) -> None:
+        """Have each save that was made told."""
+        self._saved = call
 
     def prepare(
         self,
@@ -146,6 +162,8 @@ class Functions:
             elif parts:
                 arguments[f"p_{table}"] = b"[%b]" % b",".join(part[1:-1] for part in parts)
         answer = self._change("vcon_storage_save_v2", arguments, until, once)
+        if self._saved is not None:
+            self._saved()
         outcomes = zip(answer["outcomes"], answer["revisions"], strict=True)
         return [
             refusal({"code": "PT409"}, status=409, where="", schema="", function="")
@@ -197,9 +215,14 @@ class Functions:
 
     def index(self, limit: int) -> dict[str, Any]:
         """Index some of the vCons that search does not know yet; as in the SQL."""
-        answer = self._database.call("vcon_storage_index_step_v1", {"p_count": dumps(limit)})
+        answer = self._database.call("vcon_storage_index_step_v2", {"p_count": dumps(limit)})
         found: dict[str, Any] = loads(answer)
         return found
+
+    def index_pending(self, limit: int) -> bool:
+        """Index so many of the vCons that were written since; return whether none is left."""
+        answer = self._database.call("vcon_storage_index_pending_v1", {"p_count": dumps(limit)})
+        return bool(loads(answer)["done"])
 
     def version(self) -> str:
         """Return the newest migration that the database has."""

@@ -1,6 +1,7 @@
 """Searches: pages of hits, and the vCons with them."""
 
 import html
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,9 @@ from .functions import Functions
 from .options import Options
 from .query import Query
 from .rows import vcon as vcon_rows
+
+# vCons that one statement indexes where more wait than a search does by itself.
+_INDEXED = 1000
 
 # Between these the database marks what matches; they are in no text that it marks.
 _MARKED = str.maketrans({"\ue000": "<mark>", "\ue001": "</mark>"})
@@ -54,7 +58,7 @@ class SearchPage:
         total: how many vCons match in all; None if it was not asked for.
         total_is_exact: False where `total` is the planner's estimate (beyond 10,000), or the
             length of a list of nearest embeddings.
-        complete: False while older vCons are still being indexed: there may be more.
+        complete: False while vCons wait to be indexed: there may be more.
         ranked_from: where more than 10,000 match and are ranked: the oldest that was.
         as_of: the database's time at the search; the next `updated_since` of an incremental
             reader, less an overlap.
@@ -75,6 +79,7 @@ class Search:
     def __init__(self, options: Options, functions: Functions) -> None:
         self._functions = functions
         self._tenant = options.tenant
+        self._timeout = options.total_timeout
         self._cursors = Cursors(options.key.get_secret_value(), options.tenant)
 
     def vcons(self, query: Query) -> list[Document]:
@@ -128,7 +133,7 @@ class Search:
         if query.tenant is not None and self._tenant is not None:
             raise InvalidQueryError("tenant: this storage is one tenant's (option tenant)")
         try:
-            answer = self._functions.search(query.arguments(after, details=details))
+            answer = self._complete(query.arguments(after, details=details))
         except RefusedError as error:
             if (text := _too_much(error.code or "")) is None:
                 raise
@@ -139,6 +144,17 @@ class Search:
         if refused.startswith("embedding"):
             raise _no_embeddings(refused)
         raise InvalidQueryError(refused)
+
+    def _complete(self, arguments: dict[str, bytes]) -> dict[str, Any]:
+        """Search; where many vCons wait to be indexed, see to that first, while there is time."""
+        until = time.monotonic() + self._timeout
+        while (answer := self._functions.search(arguments)).get("pending"):
+            done = False
+            while not done and time.monotonic() < until:
+                done = self._functions.index_pending(_INDEXED)
+            if not done:
+                break
+        return answer
 
 
 def _no_embeddings(text: str) -> RefusedError:

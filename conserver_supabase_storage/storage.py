@@ -18,6 +18,7 @@ from .errors import ConfigurationError, RefusedError, StorageError, UnavailableE
 from .flights import Flights
 from .freshness import Freshness
 from .functions import NOTHING, Functions, stored
+from .indexing import Indexer
 from .options import Options
 from .query import Query, embedding
 from .redis_client import connect
@@ -53,6 +54,8 @@ class SupabaseStorage:
         self._flights = Flights()
         self._stats = Stats()
         self._functions = Functions(o, self._database, self._freshness)
+        self._indexer = Indexer(self._functions.index_pending)
+        self._functions.on_save(self._indexer.wake)
         self._search = Search(o, self._functions)
         redis = _redis("redis_url", o.redis_url, o)
         spool = redis
@@ -232,9 +235,10 @@ class SupabaseStorage:
         """Ask what search has in this database.
 
         Returns:
-            ``complete`` (False while older vCons are still being indexed), ``languages`` of
-            ``text``, ``substring_index`` (whether pg_trgm serves ``subject``; without it the
-            answers are the same, later) and ``embeddings`` (whether pgvector is there).
+            ``complete`` (False while vCons that were there before search are still being
+            indexed), ``languages`` of ``text``, ``substring_index`` (whether pg_trgm serves
+            ``subject``; without it the answers are the same, later) and ``embeddings``
+            (whether pgvector is there).
 
         Raises:
             UnavailableError: Supabase did not answer in time.
@@ -339,6 +343,7 @@ class SupabaseStorage:
 
     def close(self) -> None:
         """Close the connections. May be called twice; a later operation opens new ones."""
+        self._indexer.close()
         self._cache.close()  # may have a last word for the database
         self._spooling.close()
         self._database.close()
@@ -425,6 +430,7 @@ class SupabaseStorage:
 
     def _forget(self) -> None:
         """Start afresh in a forked child: connections, threads and locks are the parent's."""
+        self._indexer.forget()
         self._database.forget()
         self._cache.forget()
         self._spooling.forget()

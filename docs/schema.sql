@@ -500,6 +500,270 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_find_v1(p_query json, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    SET client_min_messages TO 'error'
+    AS $_$
+DECLARE
+  counted CONSTANT integer := 10000;  -- so many are counted one by one
+  ranked CONSTANT integer := 10000;   -- so many of the newest are ranked by their words
+  listed CONSTANT integer := 200;     -- so many of each list are fused
+  state record;
+  language text;
+  words tsquery;
+  subject text;
+  mark jsonb := '{}';
+  marks jsonb[];
+  criteria text := 'true';
+  matching text;
+  after json := p_query -> 'after';
+  sort text := coalesce(p_query ->> 'order', 'newest');
+  key text;
+  floor timestamptz := (p_query -> 'after' ->> 'floor')::timestamptz;
+  uuids uuid[];
+  vector_schema text;
+  dimension integer := json_array_length(p_query -> 'vector');
+  nearest text;
+  fused text;
+  list_uuids uuid[];
+  list_ranks double precision[];
+  page text;
+  answer json;
+  total bigint;
+  plan json;
+  explained text;
+BEGIN
+  SELECT c.episode, c.off, c.now, s.languages, s.complete INTO state
+    FROM vcon_storage_cache_state_v1() c, vcon_search_state s;
+  language := coalesce(p_query ->> 'language', state.languages[1]);
+
+  -- Criteria. $1 marks, $2 words, $3 subject, $4 tenant, $5 start, $6 end, $7 since, $8 uuids
+  IF p_query -> 'tags' IS NOT NULL THEN
+    mark := mark || jsonb_strip_nulls(jsonb_build_object(
+      'tag', (SELECT jsonb_agg(concat(t.key, ':', t.value)) FROM json_each_text(p_query -> 'tags') t
+        WHERE t.value IS NOT NULL),
+      'tagged', (SELECT jsonb_agg(t.key) FROM json_each_text(p_query -> 'tags') t)));
+  END IF;
+  IF p_query ->> 'dialog_type' IS NOT NULL THEN
+    mark := mark || jsonb_build_object('dialog', jsonb_build_array(p_query ->> 'dialog_type'));
+  END IF;
+  IF coalesce(p_query ->> 'analysis_type', p_query ->> 'vendor') IS NOT NULL THEN
+    mark := mark || jsonb_build_object('analysis', jsonb_build_array(jsonb_strip_nulls(
+      jsonb_build_object('type', p_query ->> 'analysis_type', 'vendor', p_query ->> 'vendor'))));
+  END IF;
+  IF p_query ->> 'attached' IS NOT NULL THEN
+    mark := mark || jsonb_build_object('attached', (p_query ->> 'attached')::boolean);
+  END IF;
+  IF p_query ->> 'attachment' IS NOT NULL THEN
+    mark := mark || jsonb_build_object('attachment', jsonb_build_array(p_query ->> 'attachment'));
+  END IF;
+  IF p_query -> 'party' IS NOT NULL THEN
+    marks := ARRAY(SELECT mark || jsonb_build_object('party', jsonb_build_array(shape))
+      FROM unnest(vcon_storage_party_shapes_v1(p_query -> 'party')) AS shape);
+  ELSIF p_query ->> 'anybody' IS NOT NULL THEN
+    marks := ARRAY(SELECT mark || jsonb_build_object('party', jsonb_build_array(shape))
+      FROM unnest(ARRAY['name', 'mailto', 'uuid', 'tel']) AS field,
+        unnest(vcon_storage_party_shapes_v1(
+          json_build_object(field, p_query ->> 'anybody'))) AS shape);
+  ELSIF mark <> '{}' THEN
+    marks := ARRAY[mark];
+  END IF;
+  IF cardinality(marks) = 1 THEN
+    criteria := criteria || ' AND s.marks @> $1[1]';
+  ELSIF marks IS NOT NULL THEN
+    criteria := criteria || ' AND s.marks @> ANY ($1)';
+  END IF;
+  IF p_query ->> 'subject' IS NOT NULL THEN
+    subject := '%' || replace(replace(replace(
+      p_query ->> 'subject', '\', '\\'), '%', '\%'), '_', '\_') || '%';
+    criteria := criteria || ' AND s.subject ILIKE $3';
+  END IF;
+  IF coalesce(p_tenant, p_query ->> 'tenant') IS NOT NULL THEN
+    criteria := criteria || ' AND s.tenant_id = $4';
+  END IF;
+  IF p_query ->> 'start' IS NOT NULL THEN
+    criteria := criteria || ' AND s.created_at >= $5';
+  END IF;
+  IF p_query ->> 'end' IS NOT NULL THEN
+    criteria := criteria || ' AND s.created_at <= $6';
+  END IF;
+  IF p_query ->> 'since' IS NOT NULL THEN
+    criteria := criteria || ' AND s.saved_at >= $7';
+  END IF;
+  IF p_query -> 'uuids' IS NOT NULL THEN
+    uuids := ARRAY(SELECT value::uuid FROM json_array_elements_text(p_query -> 'uuids') AS value);
+    criteria := criteria || ' AND s.uuid = ANY ($8)';
+  END IF;
+  matching := criteria;
+  IF p_query ->> 'text' IS NOT NULL THEN
+    IF NOT language = ANY (state.languages) THEN
+      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+        'refused', format('language: this database indexes %s',
+          array_to_string(state.languages, ', ')));
+    END IF;
+    words := websearch_to_tsquery(language::regconfig, p_query ->> 'text');
+    IF numnode(words) = 0 THEN
+      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+        'refused', format('text: has no word to search by in the language %s', language));
+    END IF;
+    matching := matching || ' AND s.words @@ $2';
+  END IF;
+
+  -- The nearest embeddings, and what they are fused with. The dimension is a number and the schema
+  -- the extension's, so that an index made for this dimension serves.
+  IF dimension IS NOT NULL THEN
+    vector_schema := vcon_storage_vector_schema_v1();
+    IF vector_schema IS NULL THEN
+      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+        'refused', 'embedding: this database has no pgvector, or had none when search was set up');
+    END IF;
+    BEGIN
+      -- With an index: goes on until enough of the nearest meet the criteria too.
+      PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    EXCEPTION WHEN OTHERS THEN
+      NULL;  -- pgvector before 0.8
+    END;
+    nearest := format($sql$
+      SELECT f.uuid, 1 - min(f.distance) AS rank FROM (
+        SELECT e.vcon AS uuid,
+          (e.vector::%1$I.vector(%2$s)) OPERATOR(%1$I.<=>) $9::text::%1$I.vector(%2$s) AS distance
+        FROM vcon_vectors e JOIN vcon_search s ON s.uuid = e.vcon
+        WHERE e.dimension = %2$s AND e.model = $10%3$s AND %4$s
+        ORDER BY (e.vector::%1$I.vector(%2$s)) OPERATOR(%1$I.<=>) $9::text::%1$I.vector(%2$s)
+        LIMIT %5$s) AS f
+      GROUP BY f.uuid$sql$, vector_schema, dimension,
+      CASE WHEN p_query ->> 'part' IS NOT NULL THEN ' AND e.part = $11' END, criteria, listed);
+  END IF;
+  IF words IS NOT NULL AND sort = 'rank' THEN
+    page := format('SELECT s.*, ts_rank(s.words, $2) AS rank FROM (SELECT * FROM vcon_search s'
+      ' WHERE %s%s ORDER BY s.created_at DESC%s) AS s', matching,
+      CASE WHEN floor IS NOT NULL THEN ' AND s.created_at >= $12' END,
+      CASE WHEN after IS NULL OR nearest IS NOT NULL THEN format(' LIMIT %s', ranked) END);
+  END IF;
+  IF nearest IS NOT NULL AND words IS NOT NULL THEN
+    -- Reciprocal rank fusion with k = 60: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion
+    -- outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009.
+    fused := format($sql$
+      SELECT uuid, sum(1.0::double precision / (60 + place)) AS rank FROM (
+        (SELECT n.uuid, row_number() OVER (ORDER BY n.rank DESC, n.uuid) AS place FROM (%s) AS n)
+        UNION ALL
+        (SELECT t.uuid, row_number() OVER (ORDER BY t.rank DESC, t.uuid) AS place FROM (%s) AS t
+          ORDER BY 2 LIMIT %s)) AS both_lists
+      GROUP BY uuid$sql$, nearest, page, listed);
+  ELSE
+    fused := nearest;
+  END IF;
+  IF after -> 'rest' IS NOT NULL THEN
+    list_uuids := ARRAY(SELECT (e ->> 0)::uuid FROM json_array_elements(after -> 'rest') AS e);
+    list_ranks := ARRAY(
+      SELECT (e ->> 1)::double precision FROM json_array_elements(after -> 'rest') AS e);
+  ELSIF fused IS NOT NULL AND p_query ->> 'explain' IS NULL THEN
+    EXECUTE format('SELECT coalesce(array_agg(uuid ORDER BY rank DESC, uuid), ''{}''),'
+        ' array_agg(rank ORDER BY rank DESC, uuid) FROM (%s) AS l', fused)
+      INTO list_uuids, list_ranks
+      USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+        (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+        (p_query ->> 'since')::timestamptz, uuids, p_query ->> 'vector', p_query ->> 'model',
+        p_query ->> 'part', floor;
+  END IF;
+
+  -- The page: $13 limit, $14 and $15 where the one before ended, $16 its rank.
+  IF fused IS NOT NULL THEN
+    page := format('SELECT s.*, l.rank, l.n FROM unnest($17, $18) WITH ORDINALITY AS l (uuid, rank, n)'
+      ' JOIN vcon_search s ON s.uuid = l.uuid WHERE %s ORDER BY l.n LIMIT $13 + 1', criteria);
+    key := 'n';
+  ELSIF words IS NOT NULL AND sort = 'rank' THEN
+    page := format('SELECT *, row_number() OVER (ORDER BY rank DESC, uuid DESC) AS n,'
+      ' count(*) OVER () AS all_ranked, min(created_at) OVER () AS oldest FROM (%s) AS r', page);
+    page := format('SELECT * FROM (%s) AS p%s ORDER BY rank DESC, uuid DESC LIMIT $13 + 1', page,
+      CASE WHEN after IS NOT NULL THEN ' WHERE (rank, uuid) < ($16, $15)' END);
+    key := 'n';
+  ELSE
+    page := CASE sort
+      WHEN 'newest' THEN format(
+        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
+        ' ORDER BY s.created_at DESC, s.uuid DESC LIMIT $13 + 1', matching,
+        CASE WHEN after IS NOT NULL THEN ' AND (s.created_at, s.uuid) < ($14, $15)' END)
+      WHEN 'oldest' THEN format(
+        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
+        ' ORDER BY s.created_at, s.uuid LIMIT $13 + 1', matching,
+        CASE WHEN after IS NOT NULL THEN ' AND (s.created_at, s.uuid) > ($14, $15)' END)
+      ELSE format(
+        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
+        ' ORDER BY s.saved_at, s.uuid LIMIT $13 + 1', matching,
+        CASE WHEN after IS NOT NULL THEN ' AND (s.saved_at, s.uuid) > ($14, $15)' END) END;
+    page := format(page, CASE WHEN words IS NULL THEN 'NULL::real' ELSE 'ts_rank(s.words, $2)' END);
+    key := NULL;
+  END IF;
+  explained := page;
+  page := format($sql$
+    SELECT json_build_object(
+      'more', count(*) > $13,
+      'floor', %1$s,
+      'hits', coalesce(json_agg(json_build_object(
+        'uuid', f.uuid, 'created_at', f.created_at, 'saved_at', f.saved_at, 'rank', f.rank,
+        'subject', CASE WHEN $19 THEN f.subject END,
+        'names', CASE WHEN $19 THEN (SELECT json_agg(coalesce(p.name, p.as_written ->> 'name')
+          ORDER BY p.party_index) FROM parties p WHERE p.vcon_id = f.uuid) END,
+        'snippet', CASE WHEN $19 AND $2 IS NOT NULL
+          THEN vcon_storage_snippet_v1(f.uuid, $2, $20) END,
+        'rows', CASE WHEN $21 IS NULL THEN vcon_storage_rows_v1(v)
+          ELSE vcon_storage_parts_v1(v, $21) END
+      ) ORDER BY f.place) FILTER (WHERE f.place <= $13), '[]'))
+    FROM (SELECT page.*, row_number() OVER () AS place FROM (%2$s) AS page) AS f
+    JOIN vcons v ON v.uuid = f.uuid$sql$,
+    CASE WHEN words IS NOT NULL AND sort = 'rank' AND fused IS NULL AND after IS NULL
+      THEN format('CASE WHEN max(f.all_ranked) >= %s THEN min(f.oldest) END', ranked)
+      ELSE '$12' END, page);
+  IF p_query ->> 'explain' IS NOT NULL THEN
+    page := 'EXPLAIN (FORMAT JSON) ' || coalesce(CASE WHEN after IS NULL THEN fused END, explained);
+  END IF;
+  EXECUTE page INTO answer
+    USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+      (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+      (p_query ->> 'since')::timestamptz, uuids, p_query ->> 'vector', p_query ->> 'model',
+      p_query ->> 'part', floor, coalesce((p_query ->> 'limit')::integer, 100),
+      (after ->> 'at')::timestamptz, (after ->> 'uuid')::uuid, (after ->> 'rank')::real,
+      list_uuids, list_ranks, coalesce((p_query ->> 'details')::boolean, false), language,
+      CASE WHEN p_query -> 'include' IS NOT NULL THEN ARRAY(
+        SELECT part FROM json_array_elements_text(p_query -> 'include') AS part) END;
+  IF p_query ->> 'explain' IS NOT NULL THEN
+    RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+      'plan', answer);
+  END IF;
+
+  IF fused IS NOT NULL THEN
+    total := cardinality(list_uuids);
+  ELSIF (p_query ->> 'total')::boolean THEN
+    EXECUTE format('SELECT count(*) FROM (SELECT FROM vcon_search s WHERE %s LIMIT %s) AS c',
+        matching, counted + 1)
+      INTO total
+      USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+        (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+        (p_query ->> 'since')::timestamptz, uuids;
+    IF total > counted THEN
+      EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM vcon_search s WHERE %s', matching)
+        INTO plan
+        USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
+          (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
+          (p_query ->> 'since')::timestamptz, uuids;
+      total := greatest(total, (plan -> 0 -> 'Plan' ->> 'Plan Rows')::numeric::bigint);
+    END IF;
+  END IF;
+  RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
+    'complete', state.complete, 'total', total,
+    'exact', fused IS NULL AND total <= counted, 'more', answer -> 'more',
+    'floor', answer -> 'floor', 'hits', answer -> 'hits',
+    'rest', CASE WHEN fused IS NOT NULL THEN (
+      SELECT coalesce(json_agg(json_build_array(l.uuid, l.rank) ORDER BY l.n), '[]')
+      FROM unnest(list_uuids, list_ranks) WITH ORDINALITY AS l (uuid, rank, n)
+      WHERE l.n > coalesce((
+        SELECT max(array_position(list_uuids, (hit ->> 'uuid')::uuid))
+        FROM json_array_elements(answer -> 'hits') AS hit), 0)) END);
+END
+$_$;
+
 CREATE FUNCTION public.vcon_storage_fit_v1() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -659,6 +923,42 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_index_pending_v1(p_count integer DEFAULT 500, OUT indexed integer, OUT done boolean) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  places tid[];
+  noted uuid[];
+  free uuid[];
+  next_uuid uuid;
+BEGIN
+  indexed := 0;
+  done := NOT EXISTS (SELECT FROM vcon_search_pending);
+  IF done OR current_setting('transaction_read_only') = 'on' THEN
+    RETURN;
+  END IF;
+  PERFORM pg_advisory_xact_lock(
+    hashtextextended('vcon_search_pending'::regclass::oid::text, 8616));
+  SELECT array_agg(p.ctid), array_agg(DISTINCT p.uuid) INTO places, noted
+    FROM (SELECT ctid, uuid FROM vcon_search_pending LIMIT p_count) AS p;
+  IF places IS NULL THEN
+    done := true;
+    RETURN;
+  END IF;
+  free := ARRAY(SELECT uuid FROM vcons WHERE uuid = ANY (noted) FOR KEY SHARE SKIP LOCKED);
+  done := cardinality(places) < p_count
+    AND NOT EXISTS (SELECT FROM vcons WHERE uuid = ANY (noted) AND uuid <> ALL (free));
+  DELETE FROM vcon_search_pending p
+    WHERE p.ctid = ANY (places)
+      AND (p.uuid = ANY (free) OR NOT EXISTS (SELECT FROM vcons v WHERE v.uuid = p.uuid));
+  FOREACH next_uuid IN ARRAY free LOOP
+    PERFORM vcon_storage_index_v1(next_uuid);
+    indexed := indexed + 1;
+  END LOOP;
+END
+$$;
+
 CREATE FUNCTION public.vcon_storage_index_step_v1(p_count integer DEFAULT 500) RETURNS json
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -690,6 +990,22 @@ BEGIN
     UPDATE vcon_search_state SET walked_to = state.walked_to, complete = state.complete;
   END IF;
   RETURN json_build_object('seen', seen, 'indexed', indexed, 'complete', state.complete);
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_index_step_v2(p_count integer DEFAULT 500) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  pending record;
+BEGIN
+  pending := vcon_storage_index_pending_v1(p_count);
+  IF pending.indexed > 0 THEN
+    RETURN json_build_object(
+      'seen', pending.indexed, 'indexed', pending.indexed, 'complete', false);
+  END IF;
+  RETURN vcon_storage_index_step_v1(p_count);
 END
 $$;
 
@@ -1034,6 +1350,16 @@ BEGIN
       SELECT '~' || ending FROM unnest(vcon_storage_tel_ends_v1(digits)) AS ending)) AS token);
 END
 $_$;
+
+CREATE FUNCTION public.vcon_storage_pending_v1() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO vcon_search_pending VALUES (NEW.uuid);
+  RETURN NULL;
+END
+$$;
 
 CREATE FUNCTION public.vcon_storage_rows_v1(v public.vcons) RETURNS json
     LANGUAGE sql STABLE
@@ -1590,266 +1916,20 @@ $$;
 CREATE FUNCTION public.vcon_storage_search_v2(p_query json, p_tenant text DEFAULT NULL::text) RETURNS json
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
-    SET client_min_messages TO 'error'
-    AS $_$
+    AS $$
 DECLARE
-  counted CONSTANT integer := 10000;  -- so many are counted one by one
-  ranked CONSTANT integer := 10000;   -- so many of the newest are ranked by their words
-  listed CONSTANT integer := 200;     -- so many of each list are fused
-  state record;
-  language text;
-  words tsquery;
-  subject text;
-  mark jsonb := '{}';
-  marks jsonb[];
-  criteria text := 'true';
-  matching text;
-  after json := p_query -> 'after';
-  sort text := coalesce(p_query ->> 'order', 'newest');
-  key text;
-  floor timestamptz := (p_query -> 'after' ->> 'floor')::timestamptz;
-  uuids uuid[];
-  vector_schema text;
-  dimension integer := json_array_length(p_query -> 'vector');
-  nearest text;
-  fused text;
-  list_uuids uuid[];
-  list_ranks double precision[];
-  page text;
-  answer json;
-  total bigint;
-  plan json;
-  explained text;
+  pending record;
 BEGIN
-  SELECT c.episode, c.off, c.now, s.languages, s.complete INTO state
-    FROM vcon_storage_cache_state_v1() c, vcon_search_state s;
-  language := coalesce(p_query ->> 'language', state.languages[1]);
-
-  -- Criteria. $1 marks, $2 words, $3 subject, $4 tenant, $5 start, $6 end, $7 since, $8 uuids
-  IF p_query -> 'tags' IS NOT NULL THEN
-    mark := mark || jsonb_strip_nulls(jsonb_build_object(
-      'tag', (SELECT jsonb_agg(concat(t.key, ':', t.value)) FROM json_each_text(p_query -> 'tags') t
-        WHERE t.value IS NOT NULL),
-      'tagged', (SELECT jsonb_agg(t.key) FROM json_each_text(p_query -> 'tags') t)));
+  pending := vcon_storage_index_pending_v1(500);
+  IF pending.done THEN
+    RETURN vcon_storage_find_v1(p_query, p_tenant);
   END IF;
-  IF p_query ->> 'dialog_type' IS NOT NULL THEN
-    mark := mark || jsonb_build_object('dialog', jsonb_build_array(p_query ->> 'dialog_type'));
-  END IF;
-  IF coalesce(p_query ->> 'analysis_type', p_query ->> 'vendor') IS NOT NULL THEN
-    mark := mark || jsonb_build_object('analysis', jsonb_build_array(jsonb_strip_nulls(
-      jsonb_build_object('type', p_query ->> 'analysis_type', 'vendor', p_query ->> 'vendor'))));
-  END IF;
-  IF p_query ->> 'attached' IS NOT NULL THEN
-    mark := mark || jsonb_build_object('attached', (p_query ->> 'attached')::boolean);
-  END IF;
-  IF p_query ->> 'attachment' IS NOT NULL THEN
-    mark := mark || jsonb_build_object('attachment', jsonb_build_array(p_query ->> 'attachment'));
-  END IF;
-  IF p_query -> 'party' IS NOT NULL THEN
-    marks := ARRAY(SELECT mark || jsonb_build_object('party', jsonb_build_array(shape))
-      FROM unnest(vcon_storage_party_shapes_v1(p_query -> 'party')) AS shape);
-  ELSIF p_query ->> 'anybody' IS NOT NULL THEN
-    marks := ARRAY(SELECT mark || jsonb_build_object('party', jsonb_build_array(shape))
-      FROM unnest(ARRAY['name', 'mailto', 'uuid', 'tel']) AS field,
-        unnest(vcon_storage_party_shapes_v1(
-          json_build_object(field, p_query ->> 'anybody'))) AS shape);
-  ELSIF mark <> '{}' THEN
-    marks := ARRAY[mark];
-  END IF;
-  IF cardinality(marks) = 1 THEN
-    criteria := criteria || ' AND s.marks @> $1[1]';
-  ELSIF marks IS NOT NULL THEN
-    criteria := criteria || ' AND s.marks @> ANY ($1)';
-  END IF;
-  IF p_query ->> 'subject' IS NOT NULL THEN
-    subject := '%' || replace(replace(replace(
-      p_query ->> 'subject', '\', '\\'), '%', '\%'), '_', '\_') || '%';
-    criteria := criteria || ' AND s.subject ILIKE $3';
-  END IF;
-  IF coalesce(p_tenant, p_query ->> 'tenant') IS NOT NULL THEN
-    criteria := criteria || ' AND s.tenant_id = $4';
-  END IF;
-  IF p_query ->> 'start' IS NOT NULL THEN
-    criteria := criteria || ' AND s.created_at >= $5';
-  END IF;
-  IF p_query ->> 'end' IS NOT NULL THEN
-    criteria := criteria || ' AND s.created_at <= $6';
-  END IF;
-  IF p_query ->> 'since' IS NOT NULL THEN
-    criteria := criteria || ' AND s.saved_at >= $7';
-  END IF;
-  IF p_query -> 'uuids' IS NOT NULL THEN
-    uuids := ARRAY(SELECT value::uuid FROM json_array_elements_text(p_query -> 'uuids') AS value);
-    criteria := criteria || ' AND s.uuid = ANY ($8)';
-  END IF;
-  matching := criteria;
-  IF p_query ->> 'text' IS NOT NULL THEN
-    IF NOT language = ANY (state.languages) THEN
-      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
-        'refused', format('language: this database indexes %s',
-          array_to_string(state.languages, ', ')));
-    END IF;
-    words := websearch_to_tsquery(language::regconfig, p_query ->> 'text');
-    IF numnode(words) = 0 THEN
-      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
-        'refused', format('text: has no word to search by in the language %s', language));
-    END IF;
-    matching := matching || ' AND s.words @@ $2';
-  END IF;
-
-  -- The nearest embeddings, and what they are fused with. The dimension is a number and the schema
-  -- the extension's, so that an index made for this dimension serves.
-  IF dimension IS NOT NULL THEN
-    vector_schema := vcon_storage_vector_schema_v1();
-    IF vector_schema IS NULL THEN
-      RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
-        'refused', 'embedding: this database has no pgvector, or had none when search was set up');
-    END IF;
-    BEGIN
-      -- With an index: goes on until enough of the nearest meet the criteria too.
-      PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
-    EXCEPTION WHEN OTHERS THEN
-      NULL;  -- pgvector before 0.8
-    END;
-    nearest := format($sql$
-      SELECT f.uuid, 1 - min(f.distance) AS rank FROM (
-        SELECT e.vcon AS uuid,
-          (e.vector::%1$I.vector(%2$s)) OPERATOR(%1$I.<=>) $9::text::%1$I.vector(%2$s) AS distance
-        FROM vcon_vectors e JOIN vcon_search s ON s.uuid = e.vcon
-        WHERE e.dimension = %2$s AND e.model = $10%3$s AND %4$s
-        ORDER BY (e.vector::%1$I.vector(%2$s)) OPERATOR(%1$I.<=>) $9::text::%1$I.vector(%2$s)
-        LIMIT %5$s) AS f
-      GROUP BY f.uuid$sql$, vector_schema, dimension,
-      CASE WHEN p_query ->> 'part' IS NOT NULL THEN ' AND e.part = $11' END, criteria, listed);
-  END IF;
-  IF words IS NOT NULL AND sort = 'rank' THEN
-    page := format('SELECT s.*, ts_rank(s.words, $2) AS rank FROM (SELECT * FROM vcon_search s'
-      ' WHERE %s%s ORDER BY s.created_at DESC%s) AS s', matching,
-      CASE WHEN floor IS NOT NULL THEN ' AND s.created_at >= $12' END,
-      CASE WHEN after IS NULL OR nearest IS NOT NULL THEN format(' LIMIT %s', ranked) END);
-  END IF;
-  IF nearest IS NOT NULL AND words IS NOT NULL THEN
-    -- Reciprocal rank fusion with k = 60: Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion
-    -- outperforms Condorcet and individual Rank Learning Methods", SIGIR 2009.
-    fused := format($sql$
-      SELECT uuid, sum(1.0::double precision / (60 + place)) AS rank FROM (
-        (SELECT n.uuid, row_number() OVER (ORDER BY n.rank DESC, n.uuid) AS place FROM (%s) AS n)
-        UNION ALL
-        (SELECT t.uuid, row_number() OVER (ORDER BY t.rank DESC, t.uuid) AS place FROM (%s) AS t
-          ORDER BY 2 LIMIT %s)) AS both_lists
-      GROUP BY uuid$sql$, nearest, page, listed);
-  ELSE
-    fused := nearest;
-  END IF;
-  IF after -> 'rest' IS NOT NULL THEN
-    list_uuids := ARRAY(SELECT (e ->> 0)::uuid FROM json_array_elements(after -> 'rest') AS e);
-    list_ranks := ARRAY(
-      SELECT (e ->> 1)::double precision FROM json_array_elements(after -> 'rest') AS e);
-  ELSIF fused IS NOT NULL AND p_query ->> 'explain' IS NULL THEN
-    EXECUTE format('SELECT coalesce(array_agg(uuid ORDER BY rank DESC, uuid), ''{}''),'
-        ' array_agg(rank ORDER BY rank DESC, uuid) FROM (%s) AS l', fused)
-      INTO list_uuids, list_ranks
-      USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
-        (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
-        (p_query ->> 'since')::timestamptz, uuids, p_query ->> 'vector', p_query ->> 'model',
-        p_query ->> 'part', floor;
-  END IF;
-
-  -- The page: $13 limit, $14 and $15 where the one before ended, $16 its rank.
-  IF fused IS NOT NULL THEN
-    page := format('SELECT s.*, l.rank, l.n FROM unnest($17, $18) WITH ORDINALITY AS l (uuid, rank, n)'
-      ' JOIN vcon_search s ON s.uuid = l.uuid WHERE %s ORDER BY l.n LIMIT $13 + 1', criteria);
-    key := 'n';
-  ELSIF words IS NOT NULL AND sort = 'rank' THEN
-    page := format('SELECT *, row_number() OVER (ORDER BY rank DESC, uuid DESC) AS n,'
-      ' count(*) OVER () AS all_ranked, min(created_at) OVER () AS oldest FROM (%s) AS r', page);
-    page := format('SELECT * FROM (%s) AS p%s ORDER BY rank DESC, uuid DESC LIMIT $13 + 1', page,
-      CASE WHEN after IS NOT NULL THEN ' WHERE (rank, uuid) < ($16, $15)' END);
-    key := 'n';
-  ELSE
-    page := CASE sort
-      WHEN 'newest' THEN format(
-        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
-        ' ORDER BY s.created_at DESC, s.uuid DESC LIMIT $13 + 1', matching,
-        CASE WHEN after IS NOT NULL THEN ' AND (s.created_at, s.uuid) < ($14, $15)' END)
-      WHEN 'oldest' THEN format(
-        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
-        ' ORDER BY s.created_at, s.uuid LIMIT $13 + 1', matching,
-        CASE WHEN after IS NOT NULL THEN ' AND (s.created_at, s.uuid) > ($14, $15)' END)
-      ELSE format(
-        'SELECT s.*, %%s AS rank FROM vcon_search s WHERE %s%s'
-        ' ORDER BY s.saved_at, s.uuid LIMIT $13 + 1', matching,
-        CASE WHEN after IS NOT NULL THEN ' AND (s.saved_at, s.uuid) > ($14, $15)' END) END;
-    page := format(page, CASE WHEN words IS NULL THEN 'NULL::real' ELSE 'ts_rank(s.words, $2)' END);
-    key := NULL;
-  END IF;
-  explained := page;
-  page := format($sql$
-    SELECT json_build_object(
-      'more', count(*) > $13,
-      'floor', %1$s,
-      'hits', coalesce(json_agg(json_build_object(
-        'uuid', f.uuid, 'created_at', f.created_at, 'saved_at', f.saved_at, 'rank', f.rank,
-        'subject', CASE WHEN $19 THEN f.subject END,
-        'names', CASE WHEN $19 THEN (SELECT json_agg(coalesce(p.name, p.as_written ->> 'name')
-          ORDER BY p.party_index) FROM parties p WHERE p.vcon_id = f.uuid) END,
-        'snippet', CASE WHEN $19 AND $2 IS NOT NULL
-          THEN vcon_storage_snippet_v1(f.uuid, $2, $20) END,
-        'rows', CASE WHEN $21 IS NULL THEN vcon_storage_rows_v1(v)
-          ELSE vcon_storage_parts_v1(v, $21) END
-      ) ORDER BY f.place) FILTER (WHERE f.place <= $13), '[]'))
-    FROM (SELECT page.*, row_number() OVER () AS place FROM (%2$s) AS page) AS f
-    JOIN vcons v ON v.uuid = f.uuid$sql$,
-    CASE WHEN words IS NOT NULL AND sort = 'rank' AND fused IS NULL AND after IS NULL
-      THEN format('CASE WHEN max(f.all_ranked) >= %s THEN min(f.oldest) END', ranked)
-      ELSE '$12' END, page);
-  IF p_query ->> 'explain' IS NOT NULL THEN
-    page := 'EXPLAIN (FORMAT JSON) ' || coalesce(CASE WHEN after IS NULL THEN fused END, explained);
-  END IF;
-  EXECUTE page INTO answer
-    USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
-      (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
-      (p_query ->> 'since')::timestamptz, uuids, p_query ->> 'vector', p_query ->> 'model',
-      p_query ->> 'part', floor, coalesce((p_query ->> 'limit')::integer, 100),
-      (after ->> 'at')::timestamptz, (after ->> 'uuid')::uuid, (after ->> 'rank')::real,
-      list_uuids, list_ranks, coalesce((p_query ->> 'details')::boolean, false), language,
-      CASE WHEN p_query -> 'include' IS NOT NULL THEN ARRAY(
-        SELECT part FROM json_array_elements_text(p_query -> 'include') AS part) END;
-  IF p_query ->> 'explain' IS NOT NULL THEN
-    RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
-      'plan', answer);
-  END IF;
-
-  IF fused IS NOT NULL THEN
-    total := cardinality(list_uuids);
-  ELSIF (p_query ->> 'total')::boolean THEN
-    EXECUTE format('SELECT count(*) FROM (SELECT FROM vcon_search s WHERE %s LIMIT %s) AS c',
-        matching, counted + 1)
-      INTO total
-      USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
-        (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
-        (p_query ->> 'since')::timestamptz, uuids;
-    IF total > counted THEN
-      EXECUTE format('EXPLAIN (FORMAT JSON) SELECT FROM vcon_search s WHERE %s', matching)
-        INTO plan
-        USING marks, words, subject, coalesce(p_tenant, p_query ->> 'tenant'),
-          (p_query ->> 'start')::timestamptz, (p_query ->> 'end')::timestamptz,
-          (p_query ->> 'since')::timestamptz, uuids;
-      total := greatest(total, (plan -> 0 -> 'Plan' ->> 'Plan Rows')::numeric::bigint);
-    END IF;
-  END IF;
-  RETURN json_build_object('episode', state.episode, 'off', state.off, 'now', state.now,
-    'complete', state.complete, 'total', total,
-    'exact', fused IS NULL AND total <= counted, 'more', answer -> 'more',
-    'floor', answer -> 'floor', 'hits', answer -> 'hits',
-    'rest', CASE WHEN fused IS NOT NULL THEN (
-      SELECT coalesce(json_agg(json_build_array(l.uuid, l.rank) ORDER BY l.n), '[]')
-      FROM unnest(list_uuids, list_ranks) WITH ORDINALITY AS l (uuid, rank, n)
-      WHERE l.n > coalesce((
-        SELECT max(array_position(list_uuids, (hit ->> 'uuid')::uuid))
-        FROM json_array_elements(answer -> 'hits') AS hit), 0)) END);
+  -- The first such member is the answer's own: it stands before the hits, and in a string the quotes
+  -- would be escaped.
+  RETURN regexp_replace(vcon_storage_find_v1(p_query, p_tenant)::text,
+    '"complete" : (true|false)', '"complete" : false, "pending" : true')::json;
 END
-$_$;
+$$;
 
 CREATE FUNCTION public.vcon_storage_snippet_v1(p_uuid uuid, p_query tsquery, p_language text) RETURNS text
     LANGUAGE plpgsql STABLE
@@ -2004,7 +2084,7 @@ $$;
 CREATE FUNCTION public.vcon_storage_version_v1() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'public', 'pg_temp'
-    AS $$ SELECT '20261124120000' $$;
+    AS $$ SELECT '20261125100000' $$;
 
 CREATE FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE
@@ -2134,6 +2214,11 @@ CREATE TABLE public.vcon_search (
     words tsvector NOT NULL
 );
 
+CREATE TABLE public.vcon_search_pending (
+    uuid uuid NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000');
+
 CREATE TABLE public.vcon_search_state (
     only_row boolean DEFAULT true NOT NULL,
     languages text[] DEFAULT '{english}'::text[] NOT NULL,
@@ -2209,7 +2294,7 @@ CREATE INDEX idx_vcon_search_words ON public.vcon_search USING gin (words) WITH 
 
 CREATE INDEX idx_vcons_created_at ON public.vcons USING btree (created_at);
 
-CREATE CONSTRAINT TRIGGER vcon_storage_index AFTER INSERT OR UPDATE ON public.vcons DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.vcon_storage_index_change_v1();
+CREATE TRIGGER vcon_storage_pending AFTER INSERT OR UPDATE ON public.vcons FOR EACH ROW EXECUTE FUNCTION public.vcon_storage_pending_v1();
 
 CREATE TRIGGER zz_vcon_storage_comes BEFORE INSERT ON public.vcons FOR EACH ROW WHEN ((current_setting('vcon_storage.saving'::text, true) IS DISTINCT FROM 'yes'::text)) EXECUTE FUNCTION public.vcon_storage_vcon_comes_v1();
 
@@ -2266,6 +2351,8 @@ ALTER TABLE public.vcon_edited ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.vcon_search ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.vcon_search_pending ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.vcon_search_state ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.vcon_tombstones ENABLE ROW LEVEL SECURITY;
@@ -2314,6 +2401,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_fill_groups_v1() TO service_role;
 REVOKE ALL ON FUNCTION public.vcon_storage_fill_history_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_fill_history_v1() TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_find_v1(p_query json, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_find_v1(p_query json, p_tenant text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_fit_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_fit_v1() TO service_role;
 
@@ -2334,8 +2424,14 @@ GRANT ALL ON FUNCTION public.vcon_storage_in_time_v1(p_deadline double precision
 
 REVOKE ALL ON FUNCTION public.vcon_storage_index_change_v1() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_index_pending_v1(p_count integer, OUT indexed integer, OUT done boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_index_pending_v1(p_count integer, OUT indexed integer, OUT done boolean) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_index_step_v1(p_count integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_index_step_v1(p_count integer) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_index_step_v2(p_count integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_index_step_v2(p_count integer) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean) TO service_role;
@@ -2379,6 +2475,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_party_marks_v1(p_tel text, p_mailto te
 
 REVOKE ALL ON FUNCTION public.vcon_storage_party_shapes_v1(p_party json) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_party_shapes_v1(p_party json) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_pending_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_pending_v1() TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_rows_v1(v public.vcons) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_rows_v1(v public.vcons) TO service_role;
@@ -2449,6 +2548,8 @@ GRANT ALL ON TABLE public.vcon_edited TO service_role;
 GRANT ALL ON SEQUENCE public.vcon_revision TO service_role;
 
 GRANT ALL ON TABLE public.vcon_search TO service_role;
+
+GRANT ALL ON TABLE public.vcon_search_pending TO service_role;
 
 GRANT ALL ON TABLE public.vcon_search_state TO service_role;
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from conserver_supabase_storage import SupabaseStorage
+from conserver_supabase_storage import SupabaseStorage, indexing
 from conserver_supabase_storage.migrations import migrate, migrations
 
 from ..conftest import Sql, options_without_cache
@@ -72,3 +72,9 @@ def place(request: pytest.FixtureRequest, stack: Supabase) -> Iterator[Place]:
 
 # For what our own tables have nothing of.
 in_foreign = pytest.mark.parametrize("place", list(FOREIGN), indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_indexing_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are counted here; a thread's at its own time would be counted too."""
+    monkeypatch.setattr(indexing, "DELAY", 600)

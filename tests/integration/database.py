@@ -41,11 +41,11 @@ def value(psql: Sql, query: str, *arguments: object) -> Any:
 def columns_with(psql: Sql, marker: str) -> list[str]:
     """Return ``table.column`` for every stored value, of any type, in which a text occurs.
 
-    Except in the search's row, which is an index.
+    Except in the search's rows, which are an index.
     """
     columns = psql.execute(
         "SELECT table_name, column_name FROM information_schema.columns"
-        " WHERE table_schema = 'public' AND table_name <> 'vcon_search'"
+        " WHERE table_schema = 'public' AND table_name NOT LIKE 'vcon_search%'"
     ).fetchall()
     found = []
     for table, column in columns:

@@ -76,8 +76,11 @@ def test_it_fills_what_is_missing_and_nothing_else(theirs: Theirs) -> None:
     before = theirs.sql.execute(rows.encode()).fetchall()
     assert left(theirs) == COUNT
     done = run(theirs, "--batch-size", "25")
-    assert (done.returncode, done.stdout) == (0, f"filled {COUNT} vCons, indexed 0\n")
-    assert done.stderr.split("\n")[:-1] == [f"revisions: {n} of {COUNT}" for n in (25, 50, 60)]
+    assert (done.returncode, done.stdout) == (0, f"filled {COUNT} vCons, indexed {COUNT}\n")
+    assert done.stderr.split("\n")[:-1] == [
+        *(f"revisions: {n} of {COUNT}" for n in (25, 50, 60)),
+        *(f"search: {n}" for n in (25, 50, 60)),
+    ]
     assert left(theirs) == 0
     assert theirs.sql.execute(rows.encode()).fetchall() == before
     assert database.count(theirs.sql, "groups") == COUNT - 2
@@ -120,9 +123,9 @@ def test_one_that_is_locked_is_left_and_said_so(theirs: Theirs) -> None:
         done = run(theirs)
         assert (done.returncode, done.stdout) == (
             1,
-            f"filled {COUNT - 1} vCons, indexed 0; 1 are left, run it again\n",
+            f"filled {COUNT - 1} vCons, indexed {COUNT - 1}; 1 are left, run it again\n",
         )
-    assert run(theirs).stdout == "filled 1 vCons, indexed 0\n"
+    assert run(theirs).stdout == "filled 1 vCons, indexed 1\n"
 
 
 def test_a_spooled_save_is_not_left_out_for_its_sake(theirs: Theirs) -> None:

@@ -60,7 +60,7 @@ class Meter:
 
 
 @pytest.fixture
-def meter(stack: Supabase, psql: Sql) -> Iterator[Meter]:
+def meter(stack: Supabase, psql: Sql, monkeypatch: pytest.MonkeyPatch) -> Iterator[Meter]:
     if not isinstance(stack, LocalSupabase):
         pytest.skip("statements are counted in the log of a Postgres on this machine")
     with Tap(stack.rest_url) as rest, Tap(stack.redis_url) as redis:

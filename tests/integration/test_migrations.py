@@ -27,6 +27,7 @@ OURS = [
     "vcon_tombstones",
     "vcon_search",
     "vcon_search_state",
+    "vcon_search_pending",
 ]
 
 
@@ -201,6 +202,7 @@ DEFINERS = {
     "vcon_storage_index_change_v1",
     "vcon_storage_new_episode_v1",
     "vcon_storage_part_came_or_went_v1",
+    "vcon_storage_pending_v1",
     "vcon_storage_vcon_comes_v1",
     "vcon_storage_vcon_went_v1",
 }

@@ -1,5 +1,7 @@
 """What is saved can be found, whoever wrote it, and no index makes a save fail."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -80,6 +82,7 @@ def test_what_was_cut_is_marked(storage: SupabaseStorage, psql: Sql) -> None:
         document = small_vcon()
         document["dialog"] = [text(WILD[kind])]
         storage.save(document)
+        storage.search({"uuid": document["uuid"]})
         query = "SELECT marks ? 'cut' FROM vcon_search WHERE uuid = %s"
         assert database.value(psql, query, document["uuid"]) == cut
 
@@ -145,7 +148,7 @@ def test_what_another_program_writes_is_found(storage: SupabaseStorage, psql: Sq
     assert len(storage.search({"uuid": uuid, "text": "quoll"})) == 1
 
 
-def test_whoever_may_write_vcons_has_them_indexed(psql: Sql) -> None:
+def test_whoever_may_write_vcons_has_them_indexed(storage: SupabaseStorage, psql: Sql) -> None:
     uuid = new_uuid()
     psql.execute("GRANT INSERT ON vcons TO authenticated")
     psql.execute("CREATE POLICY everybody ON vcons FOR INSERT TO authenticated WITH CHECK (true)")
@@ -153,13 +156,15 @@ def test_whoever_may_write_vcons_has_them_indexed(psql: Sql) -> None:
         with psql.transaction():
             psql.execute("SET LOCAL ROLE authenticated")
             psql.execute("INSERT INTO vcons (uuid) VALUES (%s)", [uuid])
-        assert database.value(psql, "SELECT count(*) FROM vcon_search WHERE uuid = %s", uuid) == 1
+        assert len(storage.search({"uuid": uuid})) == 1
     finally:
         psql.execute("DROP POLICY everybody ON vcons")
         psql.execute("REVOKE INSERT ON vcons FROM authenticated")
 
 
-def test_a_row_changed_often_in_a_transaction_is_indexed_once(psql: Sql) -> None:
+def test_a_row_changed_often_is_indexed_as_it_is_at_the_end(
+    storage: SupabaseStorage, psql: Sql
+) -> None:
     uuid = new_uuid()
     with psql.transaction():
         psql.execute("INSERT INTO vcons (uuid) VALUES (%s)", [uuid])
@@ -169,10 +174,80 @@ def test_a_row_changed_often_in_a_transaction_is_indexed_once(psql: Sql) -> None
                 " WHERE uuid = %s",
                 [f"numbered {n}", uuid],
             )
-    query = "SELECT subject, cmax::text FROM vcon_search WHERE uuid = %s"
-    row = psql.execute(query.encode(), [uuid]).fetchone()
-    assert row is not None
-    assert row[0] == "numbered 49"
+    assert storage.search({"uuid": uuid, "text": "48"}) == []
+    assert len(storage.search({"uuid": uuid, "text": "49"})) == 1
+
+
+def test_a_save_is_indexed_soon_though_nobody_searches(storage: SupabaseStorage, psql: Sql) -> None:
+    document = small_vcon()
+    storage.save(document)
+    query = "SELECT count(*) FROM vcon_search WHERE uuid = %s"
+    until = time.monotonic() + 30
+    while database.value(psql, query, document["uuid"]) == 0:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_search_finds_more_than_one_statement_indexes(
+    storage: SupabaseStorage, psql: Sql
+) -> None:
+    word = f"w{new_uuid().replace('-', '')}"
+    psql.execute(
+        "INSERT INTO vcons (uuid, subject) SELECT gen_random_uuid(), %s"
+        " FROM generate_series(1, 1700)",
+        [word],
+    )
+    page = storage.search_page({"text": word, "limit": 1})
+    assert (page.total, page.complete) == (1700, True)
+    psql.execute("DELETE FROM vcons WHERE subject = %s", [word])
+
+
+def test_a_search_waits_for_no_delete_and_says_so(storage: SupabaseStorage, psql: Sql) -> None:
+    uuid, other = new_uuid(), new_uuid()
+    with psql.transaction(force_rollback=True):
+        with psycopg.connect(psql.info.dsn, password=psql.info.password, autocommit=True) as writer:
+            writer.execute("INSERT INTO vcons (uuid) VALUES (%s), (%s)", [uuid, other])
+        psql.execute("DELETE FROM vcons WHERE uuid = %s", [uuid])
+        page = storage.search_page({"uuid": [uuid, other]})
+        assert ([hit.uuid for hit in page.hits], page.complete) == ([other], False)
+    page = storage.search_page({"uuid": [uuid, other]})
+    assert ({hit.uuid for hit in page.hits}, page.complete) == ({uuid, other}, True)
+
+
+def test_a_search_that_may_not_write_is_not_complete(storage: SupabaseStorage, psql: Sql) -> None:
+    uuid = new_uuid()
+    query = "SELECT vcon_storage_search_v2(json_build_object('uuids', json_build_array(%s::text)))"
+    with psql.transaction():
+        psql.execute("LOCK TABLE vcon_search_pending IN SHARE MODE")  # nobody indexes meanwhile
+        psql.execute("INSERT INTO vcons (uuid) VALUES (%s)", [uuid])
+    with psql.transaction():
+        psql.execute("INSERT INTO vcons (uuid) VALUES (%s)", [new_uuid()])
+        psql.execute("SET TRANSACTION READ ONLY")
+        assert database.value(psql, query, uuid)["complete"] is False
+    assert database.value(psql, query, uuid)["complete"] is True
+    assert len(database.value(psql, query, uuid)["hits"]) == 1
+
+
+def test_searches_beside_saves_find_what_was_saved_before_them(
+    storage: SupabaseStorage, options: dict[str, Any]
+) -> None:
+    def write_and_look(number: int) -> list[str]:
+        lost = []
+        with SupabaseStorage(options) as own:
+            document = small_vcon()
+            for n in range(40):
+                word = f"w{new_uuid().replace('-', '')}"
+                document["subject"] = word
+                own.save(document)
+                page = own.search_page({"text": word, "include": []})
+                if [hit.uuid for hit in page.hits] != [document["uuid"]]:
+                    lost.append(f"{number}: {n}: {page.complete}")
+                if n % 10 == 9:
+                    own.delete(document["uuid"])
+        return lost
+
+    with ThreadPoolExecutor(6) as pool:
+        assert [lost for each in pool.map(write_and_look, range(6)) for lost in each] == []
 
 
 @pytest.mark.parametrize(("rows", "complete"), [(10, True), (10_001, False)])
@@ -189,7 +264,7 @@ def test_what_was_there_before_the_migration(
             " FROM generate_series(1, %s) AS n",
             [rows],
         )
-        connection.execute("DROP TABLE vcon_search, vcon_search_state CASCADE")
+        connection.execute("DROP TABLE vcon_search, vcon_search_state, vcon_search_pending CASCADE")
         connection.execute(
             "CREATE OR REPLACE FUNCTION vcon_storage_version_v1() RETURNS text LANGUAGE sql"
             " SET search_path = public, pg_temp AS $$ SELECT '20261123120000' $$"

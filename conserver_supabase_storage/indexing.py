@@ -1,0 +1,75 @@
+"""Indexes what was saved for search: soon after the saves, and out of their way."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from .errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+# Seconds that saves are collected before they are indexed together.
+DELAY = 0.5
+
+# vCons of one transaction: it holds locks that a delete waits for.
+COUNT = 200
+
+# Seconds to wait for an index step that is under way when the storage is closed.
+_LAST_STEP = 5.0
+
+
+class Indexer:
+    """A thread that indexes while there is something to index, and ends then.
+
+    It only spares searches the work: what it does not come to, the next search indexes.
+
+    Args:
+        index: indexes so many vCons; returns whether none is left.
+    """
+
+    def __init__(self, index: Callable[[int], bool]) -> None:
+        self._index = index
+        self.forget()
+
+    def forget(self) -> None:
+        """Start afresh, in a forked child without that thread."""
+        self._lock = threading.Lock()
+        self._wanted = False
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def wake(self) -> None:
+        """Say that something was saved."""
+        if self._wanted:
+            return
+        with self._lock:
+            self._wanted = True
+            if self._thread is None:
+                self._stop = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._stop,), name="supabase-storage-index", daemon=True
+                )
+                self._thread.start()
+
+    def close(self) -> None:
+        """End the thread, and wait for it: it uses what its owner closes next."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None:
+            thread.join(_LAST_STEP)
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(DELAY):
+            self._wanted = False  # before it looks: what is saved from here on wakes it again
+            try:
+                while not self._index(COUNT) and not stop.is_set():
+                    pass
+            except StorageError as error:
+                logger.debug("search: indexing is left to a later time: %s", error)
+            with self._lock:
+                if not self._wanted:
+                    self._thread = None
+                    return
+        with self._lock:
+            self._wanted = False
+            self._thread = None
