@@ -38,7 +38,7 @@ def test_the_storage_and_its_commands_are_in_it(image: str) -> None:
     code = "import conserver_supabase_storage as ours; print(sorted(ours.default_options))"
     assert "cache_prefix" in docker("run", "--rm", image, "python", "-c", code)
     program = "conserver-supabase-storage"
-    assert "vcon_save" in docker("run", "--rm", image, program, "migrate", "--print")
+    assert "vcon_storage_version_v1" in docker("run", "--rm", image, program, "migrate", "--print")
 
 
 def test_it_starts_as_the_conservers_own(image: str) -> None:

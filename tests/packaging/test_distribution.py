@@ -1,6 +1,7 @@
 """What a release uploads builds clean, and works in an empty environment of each Python."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,10 +20,16 @@ type Installed = dict[str, Path]
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """Run a command; return all that it printed."""
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+        [str(part) for part in command],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
     return done.stdout
 
 
@@ -36,8 +43,9 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tree / name)
-    output = run(sys.executable, "-W", "error", "-m", "build", "--outdir", folder / "out", tree)
-    assert "warning" not in output.lower().replace("warnings", ""), output
+    output = run(sys.executable, "-m", "build", "--outdir", folder / "out", tree)
+    # setuptools' own: others are about the machine, such as pip's.
+    assert not re.search(r"\w+Warning\b|warning: no ", output), output
     return folder / "out"
 
 
