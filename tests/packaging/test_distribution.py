@@ -38,11 +38,10 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sdist, and the wheel that was built from it, as a release does."""
     folder = tmp_path_factory.mktemp("dist")
     tree = folder / "tree"
-    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tree / name)
+    leftovers = shutil.ignore_patterns("__pycache__", "node_modules")
+    shutil.copytree(PACKAGE, tree / PACKAGE.name, ignore=leftovers)
+    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
     output = run(sys.executable, "-m", "build", "--outdir", folder / "out", tree)
     # setuptools' own: others are about the machine, such as pip's.
     assert not re.search(r"\w+Warning\b|warning: no ", output), output
