@@ -39,7 +39,7 @@ class SupabaseStorage:
     closes its connections.
 
     Args:
-        options: a mapping of options (README, "Options"), checked `Options`, or None to take
+        options: a mapping of options (docs/configuration.md), checked `Options`, or None to take
             everything from the environment.
 
     Raises:
