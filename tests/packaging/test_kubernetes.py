@@ -107,6 +107,4 @@ def test_each_command_is_one_of_ours_and_takes_its_arguments(
     program, name, *arguments = command
     assert program == "conserver-supabase-storage"
     group = typer.main.get_group(app)
-    if name == "health" and name not in group.commands:
-        pytest.skip("this tree has no command `health` yet")
     group.commands[name].make_context(name, arguments)
