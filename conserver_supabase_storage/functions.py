@@ -2,13 +2,14 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .database import Database
 from .document import PARTS, Document, dumps, loads, uuid_of
 from .errors import RefusedError
 from .freshness import TRUST, Freshness
+from .indexing import Indexer
 from .options import Options
 from .refusals import refusal
 from .rows import vcon as vcon_rows
@@ -66,13 +67,13 @@ class Functions:
     ) -> None:
         self._database = database
         self._freshness = freshness
-        self._saved: Callable[[], None] | None = None
+        self._indexer: Indexer | None = None
         # An argument of every function; a tenant's name has only plain characters (Options).
         self._tenant = {"p_tenant": dumps(options.tenant)} if options.tenant else {}
 
-    def on_save(self, call: Callable[[], None]) -> None:
-        """Have each save that was made told."""
-        self._saved = call
+    def wake_on_save(self, indexer: Indexer) -> None:
+        """Wake an indexer with each save that was made."""
+        self._indexer = indexer
 
     def prepare(
         self,
@@ -162,8 +163,8 @@ class Functions:
             elif parts:
                 arguments[f"p_{table}"] = b"[%b]" % b",".join(part[1:-1] for part in parts)
         answer = self._change("vcon_storage_save_v2", arguments, until, once)
-        if self._saved is not None:
-            self._saved()
+        if self._indexer is not None:
+            self._indexer.wake()
         outcomes = zip(answer["outcomes"], answer["revisions"], strict=True)
         return [
             refusal({"code": "PT409"}, status=409, where="", schema="", function="")

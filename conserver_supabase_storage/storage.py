@@ -55,7 +55,7 @@ class SupabaseStorage:
         self._stats = Stats()
         self._functions = Functions(o, self._database, self._freshness)
         self._indexer = Indexer(self._functions.index_pending)
-        self._functions.on_save(self._indexer.wake)
+        self._functions.wake_on_save(self._indexer)
         self._search = Search(o, self._functions)
         redis = _redis("redis_url", o.redis_url, o)
         spool = redis

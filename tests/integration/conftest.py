@@ -8,7 +8,8 @@ from typing import NamedTuple
 import psycopg
 import pytest
 
-from conserver_supabase_storage import SupabaseStorage, indexing
+from conserver_supabase_storage import SupabaseStorage
+from conserver_supabase_storage.indexing import Indexer
 from conserver_supabase_storage.migrations import migrate, migrations
 
 from ..conftest import Sql, options_without_cache
@@ -76,5 +77,9 @@ in_foreign = pytest.mark.parametrize("place", list(FOREIGN), indirect=True)
 
 @pytest.fixture(autouse=True)
 def _no_indexing_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are counted here; a thread's at its own time would be counted too."""
-    monkeypatch.setattr(indexing, "DELAY", 600)
+    """Requests are counted here; a thread's at its own time would be counted too.
+
+    Nobody is woken, rather than woken late: a thread that still waits after the test would keep the
+    next one's saves from being indexed.
+    """
+    monkeypatch.setattr(Indexer, "wake", lambda _: None)
