@@ -162,7 +162,7 @@ class Functions:
                 arguments[f"p_{table}"] = parts[0]
             elif parts:
                 arguments[f"p_{table}"] = b"[%b]" % b",".join(part[1:-1] for part in parts)
-        answer = self._change("vcon_storage_save_v2", arguments, until, once)
+        answer = self._change("vcon_storage_save_v3", arguments, until, once)
         if self._indexer is not None:
             self._indexer.wake()
         outcomes = zip(answer["outcomes"], answer["revisions"], strict=True)

@@ -669,6 +669,28 @@ def test_an_edit_while_a_save_is_under_way_waits_for_nobody(place: Place) -> Non
     assert state["revision"] is not None
 
 
+def test_a_save_of_a_vcon_that_another_program_adds_meanwhile_is_what_stays(place: Place) -> None:
+    document = small_vcon()
+    uuid = document["uuid"]
+    saving = threading.Thread(target=place.storage.save, args=[document])
+    with place.sql.transaction():
+        place.sql.execute(
+            "INSERT INTO vcons (id, uuid, vcon_version, created_at, updated_at)"
+            " VALUES (%s, %s, '', now(), now())",
+            [uuid, uuid],
+        )
+        place.sql.execute(
+            "INSERT INTO parties (vcon_id, party_index, name)"
+            " SELECT %s, n, 'theirs' FROM generate_series(0, 9) AS n",
+            [uuid],
+        )
+        saving.start()
+        saving.join(1)
+        assert saving.is_alive()  # it found no such vCon, and waits to learn what becomes of theirs
+    saving.join()
+    assert_same(place.storage.get(uuid), document)
+
+
 def test_transactions_of_others_count_themselves_without_waiting(place: Place) -> None:
     first, second = small_vcon(), small_vcon()
     place.storage.save(first)
