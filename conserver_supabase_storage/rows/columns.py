@@ -108,7 +108,9 @@ def timestamp(value: Any) -> str | None:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC).isoformat()
+        elif moment.tzinfo is not UTC:
+            moment = moment.astimezone(UTC)
+        return moment.isoformat()
     except (ValueError, OverflowError):
         return None
 

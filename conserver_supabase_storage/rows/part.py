@@ -124,7 +124,7 @@ def fill(row: Row, targets: Targets, part: Mapping[str, Any]) -> None:
     """Put into a row the typed columns that a part fills."""
     for member, value in part.items():
         for column, convert, earlier in targets.get(member, ()):
-            if any(name in part for name in earlier):
+            if earlier and any(name in part for name in earlier):
                 continue
             if (held := convert(value)) is not None:
                 row[column] = held
