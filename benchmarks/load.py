@@ -19,7 +19,8 @@ from .measure import Case, Must
 from .vcons import Made, make
 
 _THREADS = (1, 4, 16)
-_BULK = 200
+_SINGLY = 200
+_BULK = 1_000  # several batches
 
 
 def threads(bench: Bench, count: int) -> Iterator[Case]:
@@ -45,8 +46,10 @@ def threads(bench: Bench, count: int) -> Iterator[Case]:
 def bulk(bench: Bench) -> list[Case]:
     """Return saves of many new vCons, one by one and in one call."""
 
-    def prepare() -> list[Made]:
-        return [make("small") for _ in range(_BULK)]
+    def prepare(count: int) -> list[Made]:
+        return [make("small") for _ in range(count)]
+
+    few, many = partial(prepare, _SINGLY), partial(prepare, _BULK)
 
     def one_by_one(batch: list[Made]) -> None:
         for made in batch:
@@ -61,9 +64,9 @@ def bulk(bench: Bench) -> list[Case]:
     single, name = "save one by one", "save_many"
     must = Must(10, 20)
     return [
-        Case(single, prepare, one_by_one, per=_BULK, rate=True),
-        Case(name, prepare, at_once, single, must=must, per=_BULK, rate=True),
-        Case(f"{name}, cache on", prepare, at_once_cached, single, per=_BULK, rate=True),
+        Case(single, few, one_by_one, per=_SINGLY, rate=True),
+        Case(name, many, at_once, single, must=must, per=_BULK, rate=True),
+        Case(f"{name}, cache on", many, at_once_cached, single, per=_BULK, rate=True),
     ]
 
 

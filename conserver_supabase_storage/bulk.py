@@ -1,8 +1,11 @@
 """Saving many vCons, a batch in each request."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from contextvars import copy_context
 
 from .coherence import CoherentCache
 from .document import Document, read, uuid_of
@@ -12,10 +15,16 @@ from .spooling import Spooling
 
 # A batch is sent when it has so many vCons or bytes: well within one statement's time, and small
 # enough that writers of the same vCons don't wait for long.
-_COUNT = 200
+_COUNT = 100
 _BYTES = 2_000_000
 
+# Batches under way: while Supabase saves some, the next is made.
+_AT_ONCE = 3
+
 type Results = list[StorageError | None]
+
+# By uuid: its place among the results, and the vCon.
+type Batch = dict[str, tuple[int, Document]]
 
 
 class Bulk:
@@ -46,7 +55,24 @@ class Bulk:
     def save(self, vcons: Iterable[object]) -> Results:
         """Save vCons in their order; return for each why it failed, or None."""
         results: Results = []
-        batch: dict[str, tuple[int, Document]] = {}
+        under_way: deque[tuple[Batch, Future[None]]] = deque()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for batch in self._batches(vcons, results):
+                while under_way and (
+                    len(under_way) == _AT_ONCE
+                    # One that comes twice is saved in that order.
+                    or any(batch.keys() & earlier.keys() for earlier, _ in under_way)
+                ):
+                    under_way.popleft()[1].result()
+                context = copy_context()  # the caller's, for traces
+                under_way.append((batch, pool.submit(context.run, self._send, batch, results)))
+            for _, sending in under_way:
+                sending.result()
+        return results
+
+    def _batches(self, vcons: Iterable[object], results: Results) -> Iterator[Batch]:
+        """Yield vCons by batches; enter a place for each, and what is wrong with it already."""
+        batch: Batch = {}
         size = 0
         for vcon in vcons:
             try:
@@ -56,16 +82,15 @@ class Bulk:
                 results.append(error)
                 continue
             if uuid in batch or len(batch) >= _COUNT or size >= _BYTES:
-                self._send(batch, results)
+                yield batch
                 batch, size = {}, 0
             batch[uuid] = len(results), document
             size += _size(document)
             results.append(None)
         if batch:
-            self._send(batch, results)
-        return results
+            yield batch
 
-    def _send(self, batch: dict[str, tuple[int, Document]], results: Results) -> None:
+    def _send(self, batch: Batch, results: Results) -> None:
         """Save a batch, and enter what went wrong with each."""
         began = time.monotonic()
         try:
@@ -81,9 +106,7 @@ class Bulk:
             except StorageError as error:
                 results[place] = error
 
-    def _try(
-        self, batch: dict[str, tuple[int, Document]], results: Results, began: float
-    ) -> list[tuple[int, Document]]:
+    def _try(self, batch: Batch, results: Results, began: float) -> list[tuple[int, Document]]:
         """Save a batch; return what is to be saved one by one."""
         until = began + self._timeout
         with ExitStack() as stack:

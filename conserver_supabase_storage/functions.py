@@ -13,6 +13,7 @@ from .indexing import Indexer
 from .options import Options
 from .refusals import refusal
 from .rows import vcon as vcon_rows
+from .sharing import SharedSaves
 
 # SQLSTATE "invalid text representation": a column's type does not take a value.
 _OTHER_TYPE = "22P02"
@@ -68,12 +69,17 @@ class Functions:
         self._database = database
         self._freshness = freshness
         self._indexer: Indexer | None = None
+        self._shared = SharedSaves(self.save_batch)
         # An argument of every function; a tenant's name has only plain characters (Options).
         self._tenant = {"p_tenant": dumps(options.tenant)} if options.tenant else {}
 
     def wake_on_save(self, indexer: Indexer) -> None:
         """Wake an indexer with each save that was made."""
         self._indexer = indexer
+
+    def forget(self) -> None:
+        """Start afresh in a forked child."""
+        self._shared.forget()
 
     def prepare(
         self,
@@ -122,7 +128,7 @@ class Functions:
         touch: bool = False,
         not_after: float | None = None,
     ) -> tuple[dict[str, Any], Prepared]:
-        """Write a checked document; `touch` and `not_after` as in `prepare`.
+        """Write a checked document, perhaps in one request with those of other threads.
 
         Args:
             document: from `document.read`.
@@ -136,19 +142,19 @@ class Functions:
         """
         prepared = self.prepare(document, touch=touch, not_after=not_after)
         try:
-            [answer] = self.save_batch([prepared], until, once=once)
+            answer = self._shared.save(prepared, until, once)
         except RefusedError as error:
             if error.code != _OTHER_TYPE:
                 raise
             # The tables are another program's, from the time when a party's uuid had to be one.
             prepared = self.prepare(document, touch=touch, not_after=not_after, careful=True)
-            [answer] = self.save_batch([prepared], until, once=once)
+            answer = self._shared.save(prepared, until, once)
         if isinstance(answer, RefusedError):
             raise answer
         return answer, prepared
 
     def save_batch(
-        self, batch: Sequence[Prepared], until: float, *, once: bool = False
+        self, batch: Sequence[Prepared], until: float, once: bool = False
     ) -> list[dict[str, Any] | RefusedError]:
         """Write vCons, each of another uuid, in one request: all, but for those that are refused.
 

@@ -118,10 +118,10 @@ class SupabaseStorage:
             raise
 
     def save_many(self, vcons: Iterable[object]) -> list[StorageError | None]:
-        """Save many vCons: about ten times as fast as one by one, a request for each 200 or so.
+        """Save many vCons: about ten times as fast as one by one, a request for each 100 or so.
 
-        A request is one transaction. Where Supabase refuses it, its vCons are saved one by one, so
-        that each has its own success or error.
+        Three requests are under way at once, each one transaction. Where Supabase refuses one, its
+        vCons are saved one by one, so that each has its own success or error.
 
         Args:
             vcons: each as for `save`; read as they are needed. One that comes twice is saved twice,
@@ -431,6 +431,7 @@ class SupabaseStorage:
     def _forget(self) -> None:
         """Start afresh in a forked child: connections, threads and locks are the parent's."""
         self._indexer.forget()
+        self._functions.forget()
         self._database.forget()
         self._cache.forget()
         self._spooling.forget()

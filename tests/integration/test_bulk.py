@@ -69,6 +69,17 @@ def test_one_that_comes_twice_ends_as_the_last(bulk: SupabaseStorage) -> None:
     assert found["subject"] == "last"
 
 
+def test_one_that_comes_again_in_a_later_batch_ends_as_the_last(bulk: SupabaseStorage) -> None:
+    versions = [small_vcon(subject="0")]
+    given: list[Json] = []
+    for n in range(1, 6):
+        given += [versions[-1], *(small_vcon() for _ in range(100))]
+        versions.append({**versions[0], "subject": str(n)})
+    given.append(versions[-1])
+    assert bulk.save_many(given) == [None] * len(given)
+    assert_same(bulk.get(versions[0]["uuid"]), versions[-1])
+
+
 def test_garbage_has_its_error_and_the_others_are_saved(bulk: SupabaseStorage) -> None:
     good = [small_vcon(), small_vcon()]
     garbage: list[object] = [{"uuid": "x"}, 5, {**small_vcon(), "subject": "\0"}]
@@ -125,12 +136,12 @@ def test_a_batch_is_one_request_and_large_ones_are_split(
         assert proxy.requests == 1
         many = [small_vcon() for _ in range(401)]
         assert storage.save_many(many) == [None] * 401
-        assert proxy.requests == 1 + 3
+        assert proxy.requests == 1 + 5
         large = [small_vcon(subject="x" * 10) for _ in range(4)]
         for document in large:
             document["dialog"][0]["body"] = "words " * 150_000
         assert storage.save_many(large) == [None] * 4
-        assert proxy.requests == 1 + 3 + 2
+        assert proxy.requests == 1 + 5 + 2
     uuids = [document["uuid"] for document in many]
     assert value(psql, "SELECT count(*) FROM dialog WHERE vcon_id = ANY (%s::uuid[])", uuids) == (
         401 * 4
