@@ -8,11 +8,11 @@ import threading
 from collections import Counter
 
 from .names import BREAKERS, CACHE, SPOOL
-from .operation import Operation
+from .operation import Operation, fields, outcome_is, outcome_of
 from .sinks import sinks
-from .watched import Watched, open_breakers
+from .watched import SpoolFigures, Watched, open_breakers
 
-__all__ = ["Operation", "Telemetry"]
+__all__ = ["Operation", "SpoolFigures", "Telemetry", "fields", "outcome_is", "outcome_of"]
 
 
 class Telemetry:
@@ -42,12 +42,14 @@ class Telemetry:
 
     def cache(self, result: str) -> None:
         """Count what the cache did, one of `names.CACHE_RESULTS`."""
-        self._count(result)
+        with self._lock:
+            self._counts[result] += 1
         sinks().add(CACHE, result)
 
     def spool(self, event: str) -> None:
         """Count what the spool did, one of `names.SPOOL_EVENTS`."""
-        self._count(event)
+        with self._lock:
+            self._counts[event] += 1
         sinks().add(SPOOL, event)
 
     def breakers_changed(self) -> None:
@@ -66,7 +68,3 @@ class Telemetry:
         self._in_use = False
         self.watched.leave()
         self.breakers_changed()
-
-    def _count(self, event: str) -> None:
-        with self._lock:
-            self._counts[event] += 1

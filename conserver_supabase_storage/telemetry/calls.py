@@ -15,6 +15,9 @@ from .sinks import sinks
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
+# OpenTelemetry's name for it.
+_STATUS = "http.response.status_code"
+
 
 def redis_call[**P, T](method: Callable[P, T]) -> Callable[P, T]:
     """Give calls of a method that asks Redis a span, named after the method."""
@@ -23,9 +26,11 @@ def redis_call[**P, T](method: Callable[P, T]) -> Callable[P, T]:
     @wraps(method)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         operation = current.get()
-        if operation is None or (call := operation.begin_call("redis", name)) is None:
+        if operation is None or operation.span is None:
             return method(*args, **kwargs)
-        with call:
+        if (span := operation.call("redis", name)) is None:
+            return method(*args, **kwargs)
+        with span:
             return method(*args, **kwargs)
 
     return called
@@ -41,17 +46,15 @@ def postgrest_call[**P, T](method: Callable[P, T]) -> Callable[P, T]:
             return method(*args, **kwargs)
         before = operation.attempts
         operation.attempts += 1
-        if (call := operation.begin_call("postgrest", str(args[1]))) is None:
+        if (span := operation.call("postgrest", str(args[1]))) is None:
             return method(*args, **kwargs)
-        operation.call = call
-        try:
-            with call:
-                try:
-                    return method(*args, **kwargs)
-                finally:
-                    call.known["attempts"] = operation.attempts - before
-        finally:
-            operation.call = None
+        operation.asking = span
+        with span:
+            try:
+                return method(*args, **kwargs)
+            finally:
+                operation.asking = None
+                span.known["attempts"] = operation.attempts - before
 
     return called
 
@@ -61,8 +64,8 @@ def answered(status: int, *, sent: int, received: int) -> None:
     sinks().add(BYTES, "sent", sent)
     sinks().add(BYTES, "received", received)
     operation = current.get()
-    if operation is not None and operation.call is not None:
-        operation.call.known["http.response.status_code"] = status
+    if operation is not None and operation.asking is not None:
+        operation.asking.known[_STATUS] = status
 
 
 def retried(state: "RetryCallState") -> None:
@@ -72,12 +75,13 @@ def retried(state: "RetryCallState") -> None:
     if operation is None:
         return
     operation.attempts += 1
-    if (call := operation.call) is None:
+    if (span := operation.asking) is None:
         return
     error = state.outcome.exception() if state.outcome else None
     reason: dict[str, str | int] = {"attempt": state.attempt_number}
-    if error is not None and error.__cause__ is not None:  # no answer at all
+    status = span.known.pop(_STATUS, None)
+    if error is not None and error.__cause__ is not None:  # there was no answer
         reason["error.type"] = type(error.__cause__).__name__
-    elif (status := call.known.pop("http.response.status_code", None)) is not None:
-        reason["http.response.status_code"] = status
-    call.event("retry", reason)
+    elif status is not None:
+        reason[_STATUS] = status
+    span.event("retry", reason)

@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import (
@@ -39,6 +39,8 @@ _OUTCOMES: dict[type[BaseException], str] = {
     UnavailableError: "unavailable",
 }
 
+_DEBUG = logging.DEBUG
+
 current: "ContextVar[Operation | None]" = ContextVar("operation", default=None)
 
 
@@ -51,24 +53,29 @@ class Operation:
         outcome: one of `names.OUTCOMES`, where it is neither ``ok`` nor an error's.
         attempts: how many requests to Supabase it took.
         counts: numbers for the log line and the span, by name.
-        call: the one to Supabase that is under way, if it has a span.
+        span: its span, where somebody records it.
+        asking: the span of the call to Supabase that is under way, if it has one.
     """
+
+    # Every operation pays for this, whoever listens: defaults are the class', and what nobody
+    # wants to know is not worked out.
+    uuid = ""
+    outcome = ""
+    attempts = 0
+    counts: Mapping[str, int] = MappingProxyType({})
+    span: "Span | None" = None
+    asking: "Span | None" = None
+    _error: BaseException | None = None
+    _calls = 0
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.uuid = ""
-        self.outcome = ""
-        self.attempts = 0
-        self.counts: dict[str, int] = {}
-        self.call: Call | None = None
-        self._error: BaseException | None = None
-        self._calls = 0
-        self._span: Span | None = None
 
     def __enter__(self) -> Self:
         self._token = current.set(self)
-        if (tracing := sinks().tracing) is not None:
-            self._span = tracing.begin(SPANS + self.name, {"operation": self.name})
+        self._sinks = sinks()
+        if (tracing := self._sinks.tracing) is not None:
+            self.span = tracing.begin(SPANS + self.name)
         self._began = time.perf_counter()
         return self
 
@@ -81,14 +88,12 @@ class Operation:
         seconds = time.perf_counter() - self._began
         current.reset(self._token)
         error = error or self._error
-        outcome = self.outcome or ("ok" if error is None else _outcome(error))
-        sinks().observe(self.name, outcome, seconds)
-        if self._span is not None:
-            known: dict[str, str | int] = {"outcome": outcome, "attempts": self.attempts}
-            if self.uuid:
-                known["vcon_id"] = self.uuid  # as the conserver's own spans have it
-            self._span.end(known | self.counts, error)
-        level = self._level(outcome)
+        outcome = self.outcome or ("ok" if error is None else outcome_of(error))
+        if self._sinks.counts:
+            self._sinks.observe(self.name, outcome, seconds)
+        if self.span is not None:
+            self._end_span(self.span, outcome, error)
+        level = _DEBUG if error is None and not self.counts else self._level(outcome)
         if logger.isEnabledFor(level):
             about = f"{self.name} {self.uuid}".strip()
             said = f": {_text(error)}" if error else ""
@@ -100,7 +105,7 @@ class Operation:
         self.counts = {"vcons": len(results), "failed": len(errors)}
         if errors:
             self._error = errors[0]
-            self.outcome = _outcome(errors[0])
+            self.outcome = outcome_of(errors[0])
 
     def fields(self, outcome: str, seconds: float | None = None) -> dict[str, Any]:
         """Return the fields of a log line. None has a name that a LogRecord has already."""
@@ -116,14 +121,23 @@ class Operation:
             **self.counts,
         }
 
-    def begin_call(self, system: str, name: str) -> "Call | None":
-        """Begin a call to a server; None where it gets no span."""
-        self._calls += 1
-        tracing = sinks().tracing
-        if self._span is None or tracing is None or self._calls > _MOST_SPANS:
+    def call(self, system: str, name: str) -> "Span | None":
+        """Begin the span of a call to a server; None where it gets none."""
+        if self.span is None or self._calls >= _MOST_SPANS:
             return None
-        span = tracing.begin(f"{SPANS}{system}.{name}", {}, client=True)
-        return None if span is None else Call(span)
+        self._calls += 1
+        return self.span.child(f"{SPANS}{system}.{name}")
+
+    def _end_span(self, span: "Span", outcome: str, error: BaseException | None) -> None:
+        span.known = {
+            "operation": self.name,
+            "outcome": outcome,
+            "attempts": self.attempts,
+            **self.counts,
+        }
+        if self.uuid:
+            span.known["vcon_id"] = self.uuid  # as the conserver's own spans have it
+        span.end(error)
 
     def _level(self, outcome: str) -> int:
         """Return how much an outcome matters."""
@@ -131,43 +145,30 @@ class Operation:
         if outcome == "ok" and self.counts.get("replayed"):
             return logging.INFO
         if outcome in {"ok", "spooled"}:  # that it is spooled was said when it was
-            return logging.DEBUG
+            return _DEBUG
         if outcome in {"not_found", "invalid"} and not saves:
-            return logging.DEBUG  # as the caller is told; nothing is lost
+            return _DEBUG  # as the caller is told; nothing is lost
         if outcome == "unavailable" and self.name in {"get", "search", "replay"}:
             return logging.WARNING
         return logging.ERROR
 
 
-class Call:
-    """A call to a server under way, with its span.
-
-    Attributes:
-        known: the span's attributes, as far as they are known.
-    """
-
-    def __init__(self, span: "Span") -> None:
-        self.known: dict[str, str | int] = {}
-        self._span = span
-
-    def event(self, name: str, attributes: dict[str, str | int]) -> None:
-        """Note what happened on the way."""
-        self._span.event(name, attributes)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._span.end(self.known, error)
+def outcome_of(error: BaseException) -> str:
+    """Return the outcome of an operation that raised this."""
+    return next((known for kind, known in _OUTCOMES.items() if isinstance(error, kind)), "error")
 
 
-def _outcome(error: BaseException) -> str:
-    return _OUTCOMES.get(type(error), "error")
+def outcome_is(outcome: str) -> None:
+    """Say what came of the operation under way, if there is one."""
+    if (operation := current.get()) is not None:
+        operation.outcome = outcome
+
+
+def fields(outcome: str, uuid: str) -> dict[str, Any]:
+    """Return the fields of a log line on a vCon, in the operation under way."""
+    operation = current.get()
+    known = operation.fields(outcome) if operation else {}
+    return {**known, "outcome": outcome, "uuid": uuid}
 
 
 def _text(error: BaseException) -> str:

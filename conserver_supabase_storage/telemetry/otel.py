@@ -6,7 +6,8 @@ its own there, which they are not with the provider that a parent made before it
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from .names import AGE, BREAKER, BREAKERS, BUCKETS, COUNTERS, DURATION, OTEL, WAITING, Metric
 from .sinks import Sink
@@ -27,10 +28,9 @@ def sink() -> Sink | None:
 def tracing() -> "Tracing | None":
     """Return what makes spans, or None where OpenTelemetry is not installed."""
     try:
-        from opentelemetry import trace  # noqa: PLC0415  optional
+        return Tracing()
     except ImportError:
         return None
-    return Tracing(trace.get_tracer(_SCOPE))
 
 
 def _conservers_meter() -> Any:
@@ -100,41 +100,57 @@ def _age() -> Iterable[Any]:
 class Tracing:
     """Makes spans; a thread's current span is their parent, so also the conserver's."""
 
-    def __init__(self, tracer: Any) -> None:
-        self._tracer = tracer
+    def __init__(self) -> None:
+        from opentelemetry import context, trace  # noqa: PLC0415  optional
 
-    def begin(
-        self, name: str, attributes: Mapping[str, str], *, client: bool = False
-    ) -> "Span | None":
+        self.context, self.trace = context, trace
+        self._tracer = trace.get_tracer(_SCOPE)
+
+    def begin(self, name: str, *, client: bool = False) -> "Span | None":
         """Begin a span and make it the current one; None if nobody records it."""
-        from opentelemetry import context, trace  # noqa: PLC0415
-
-        kind = trace.SpanKind.CLIENT if client else trace.SpanKind.INTERNAL
-        span = self._tracer.start_span(name, kind=kind, attributes=attributes)
-        if not span.is_recording():
-            return None
-        return Span(span, context.attach(trace.set_span_in_context(span)))
+        kind = self.trace.SpanKind.CLIENT if client else self.trace.SpanKind.INTERNAL
+        span = self._tracer.start_span(name, kind=kind)
+        return Span(self, span) if span.is_recording() else None
 
 
 class Span:
-    """A span under way."""
+    """A span under way, in its thread.
 
-    def __init__(self, span: Any, token: Any) -> None:
+    Attributes:
+        known: its attributes, as far as they are known.
+    """
+
+    def __init__(self, tracing: Tracing, span: Any) -> None:
+        self.known: dict[str, str | int] = {}
+        self._tracing = tracing
         self._span = span
-        self._token = token
+        self._token = tracing.context.attach(tracing.trace.set_span_in_context(span))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end(error)
+
+    def child(self, name: str) -> "Span | None":
+        """Begin the span of a call to a server."""
+        return self._tracing.begin(name, client=True)
 
     def event(self, name: str, attributes: Mapping[str, str | int]) -> None:
         """Add an event."""
         self._span.add_event(name, attributes)
 
-    def end(self, attributes: Mapping[str, str | int], error: BaseException | None) -> None:
-        """End it. Of an error only its kind is told: a text may say more than a trace may know."""
-        from opentelemetry import context, trace  # noqa: PLC0415
-
-        self._span.set_attributes(attributes)
+    def end(self, error: BaseException | None) -> None:
+        """End it. Of an error only its kind is told: its text may say more than a trace may."""
+        trace = self._tracing.trace
         if error is not None:
-            kind = type(error).__name__
-            self._span.set_attribute("error.type", kind)
+            self.known["error.type"] = kind = type(error).__name__
             self._span.set_status(trace.Status(trace.StatusCode.ERROR, kind))
+        self._span.set_attributes(self.known)
         self._span.end()
-        context.detach(self._token)
+        self._tracing.context.detach(self._token)

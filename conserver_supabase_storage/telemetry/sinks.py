@@ -32,29 +32,31 @@ class Sinks:
 
     Attributes:
         tracing: makes spans, where OpenTelemetry is installed.
+        counts: whether anything is counted.
     """
 
     def __init__(self, counting: Iterable[Sink] = (), tracing: "Tracing | None" = None) -> None:
         self.tracing = tracing
         self._counting = tuple(counting)
+        self.counts = bool(self._counting)
 
     def add(self, counter: Metric, value: str = "", amount: float = 1) -> None:
         """As `Sink.add`."""
-        if self._counting:
+        if self.counts:
             with gate():
                 for sink in self._counting:
                     sink.add(counter, value, amount)
 
     def observe(self, operation: str, outcome: str, seconds: float) -> None:
         """As `Sink.observe`."""
-        if self._counting:
+        if self.counts:
             with gate():
                 for sink in self._counting:
                     sink.observe(operation, outcome, seconds)
 
     def breaker(self, what: str, *, is_open: bool) -> None:
         """As `Sink.breaker`."""
-        if self._counting:
+        if self.counts:
             with gate():
                 for sink in self._counting:
                     sink.breaker(what, is_open=is_open)
