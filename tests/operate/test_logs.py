@@ -4,6 +4,7 @@ Needs the local Supabase.
 """
 
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from conserver_supabase_storage.registry import registry
 
 from ..home import Supabase
 from ..integration.servers import ScriptedServer, answer, closed_port
-from ..spool.support import away, eventually, spooled
+from ..spool.support import ROOT, away, eventually, spooled
 from ..vcons import Json, new_uuid, small_vcon
 
 PACKAGE = "conserver_supabase_storage"
@@ -260,6 +261,9 @@ def test_fields_have_no_name_that_a_record_has_already(
     }
     assert found == FIELDS
     assert not FIELDS & OWN
+    page = (ROOT / "docs" / "telemetry.md").read_text("utf-8").partition("\n## Logs\n")[2]
+    rows = "".join(line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", rows)) == FIELDS
 
 
 def test_a_refusal_names_its_vcon_and_needs_a_person(
