@@ -543,6 +543,7 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from conserver_supabase_storage import SupabaseStorage
+from conserver_supabase_storage.telemetry import watched
 warnings.simplefilter("ignore", DeprecationWarning)
 with SupabaseStorage(options) as storage:
     storage.save(vcon)
@@ -552,7 +553,9 @@ with SupabaseStorage(options) as storage:
             # As the conserver's worker does.
             reader = InMemoryMetricReader()
             metrics._internal._METER_PROVIDER = MeterProvider([reader])
+            assert watched.spool_figures() is None  # its parent's storage is not in use here
             storage.get(vcon["uuid"])
+            assert watched.spool_figures() is not None
             [resource] = reader.get_metrics_data().resource_metrics
             counts = {
                 (m.name.rpartition(".")[2], *point.attributes.values()): point.count
