@@ -76,6 +76,7 @@ class Spool:
         self._take = script(redis, "spool_take")
         self._fail = script(redis, "spool_fail")
         self._own = script(redis, "spool_lock")
+        self._oldest = script(redis, "spool_oldest")
 
     def put(
         self, uuid: str, document: str, not_after: float, *, replace: bool = True
@@ -176,6 +177,11 @@ class Spool:
             pipeline.hlen(self._failed)
             waiting, held, failed = pipeline.execute()
         return {"waiting": int(waiting), "bytes": int(held or 0), "failed": int(failed)}
+
+    def oldest(self) -> float | None:
+        """Return when the record was spooled whose turn it is (`Record.at`), or None."""
+        header = self._oldest([self._records, self._queue])
+        return float(json.loads(header)["at"]) if header else None
 
     def own(self, owner: str, seconds: float) -> bool:
         """Take or prolong the right to replay; 0 seconds gives it back. False if another has it."""

@@ -426,6 +426,27 @@ BEGIN
 END
 $_$;
 
+CREATE FUNCTION public.vcon_storage_figures_v1(p_most integer DEFAULT 100000) RETURNS json
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    SET lock_timeout TO '500ms'
+    AS $$
+  SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now,
+    'doubts', (SELECT count(*) FROM vcon_cache_doubts d WHERE d.until > now()),
+    'pending', (SELECT count(*) FROM (SELECT FROM vcon_search_pending LIMIT p_most) AS p),
+    'tables', (
+      SELECT json_object_agg(t.name, json_build_object(
+        -- reltuples is of the last vacuum; the counters are newer, and 0 after a crash.
+        'rows', greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0),
+        'dead', pg_stat_get_dead_tuples(c.oid),
+        'bytes', pg_total_relation_size(c.oid)))
+      FROM unnest(ARRAY['vcons', 'parties', 'dialog', 'analysis', 'attachments', 'groups',
+          'party_history', 'vcon_search', 'vcon_search_pending', 'vcon_vectors', 'vcon_tombstones',
+          'vcon_edited']) AS t (name)
+        JOIN pg_class c ON c.oid = to_regclass(t.name) AND c.relkind = 'r'))
+  FROM vcon_storage_cache_state_v1() s
+$$;
+
 CREATE FUNCTION public.vcon_storage_fill_groups_v1() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -2084,7 +2105,7 @@ $$;
 CREATE FUNCTION public.vcon_storage_version_v1() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'public', 'pg_temp'
-    AS $$ SELECT '20261125100000' $$;
+    AS $$ SELECT '20261125120000' $$;
 
 CREATE FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE
@@ -2394,6 +2415,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_edited_v1(p_vcon uuid) TO service_role
 
 REVOKE ALL ON FUNCTION public.vcon_storage_embed_v1(p_uuid uuid, p_part text, p_model text, p_vector json, p_tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_embed_v1(p_uuid uuid, p_part text, p_model text, p_vector json, p_tenant text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_figures_v1(p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_figures_v1(p_most integer) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_fill_groups_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_fill_groups_v1() TO service_role;
