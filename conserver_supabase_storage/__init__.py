@@ -89,16 +89,10 @@ def save(vcon_uuid: str, options: Mapping[str, Any] | None = None) -> None:
         RefusedError: Supabase refused it; nothing was written.
         ConfigurationError: the options can't be used.
     """
-    from .document import canonical_uuid, uuid_of  # noqa: PLC0415
     from .registry import registry  # noqa: PLC0415
-    from .source import live_vcon  # noqa: PLC0415
 
-    uuid = canonical_uuid(vcon_uuid)
     with registry.storage(options) as storage:
-        vcon = live_vcon(str(vcon_uuid), storage.options)
-        if uuid_of(vcon) != uuid:
-            raise InvalidVconError(f"differs from the uuid {uuid} that it is kept under", "uuid")
-        storage.save(vcon)
+        storage.save_live(vcon_uuid)
 
 
 def get(vcon_uuid: str, options: Mapping[str, Any] | None = None) -> dict[str, Any] | None:

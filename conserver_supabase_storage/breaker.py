@@ -23,11 +23,21 @@ class Breaker:
         probe: raises if Redis still fails.
         tick: called by the thread after each look, told whether Redis still fails; the thread ends
             when Redis is back and this returns True.
+        what: what that Redis is for, in the log.
+        changed: called when it has opened or closed.
     """
 
-    def __init__(self, probe: Callable[[], None], tick: Callable[[bool], bool]) -> None:
+    def __init__(
+        self,
+        probe: Callable[[], None],
+        tick: Callable[[bool], bool],
+        what: str = "cache",
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._probe = probe
         self._tick = tick
+        self._what = what
+        self._changed = changed
         self._lock = threading.Lock()
         self._open = False
         self._wanted = False
@@ -42,9 +52,12 @@ class Breaker:
     def trip(self, error: Exception) -> None:
         """Open it; one log line per outage."""
         with self._lock:
-            if not self._open:
-                logger.warning("cache: Redis fails (%s), going on without it", type(error).__name__)
+            opens = not self._open
             self._open = True
+        if opens:
+            kind = type(error).__name__
+            logger.warning("%s: Redis fails (%s), going on without it", self._what, kind)
+            self._changed()
         self.watch()
 
     def watch(self) -> None:
@@ -86,7 +99,8 @@ class Breaker:
                     self._tick(True)
                     continue
                 self._open = False
-                logger.warning("cache: Redis is back")
+                logger.info("%s: Redis is back", self._what)
+                self._changed()
             with self._lock:
                 self._wanted = False
             if self._tick(False):

@@ -11,6 +11,7 @@ from .memory import Memory
 from .options import CONSERVER_PREFIX
 from .redis_client import script, text_of
 from .rows.vcon import from_stored
+from .telemetry.calls import redis_call
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -55,6 +56,7 @@ class Cache:
         self._miss = script(redis, "miss")
         self._fill = script(redis, "fill")
 
+    @redis_call
     def read(self, uuid: str) -> Entry | None:
         """Return a vCon's entry, or None."""
         from redis.exceptions import ResponseError  # noqa: PLC0415
@@ -81,6 +83,7 @@ class Cache:
             raise
         return entry
 
+    @redis_call
     def miss(self, uuid: str, stale: Entry | None) -> str:
         """Announce a fill; return its ticket, or '' where it would be refused.
 
@@ -91,16 +94,19 @@ class Cache:
         arguments: list[str | bytes | int] = [token(), stale.header if stale else b"", self._span]
         return text_of(self._miss(self._keys(uuid), arguments))
 
+    @redis_call
     def fill(self, uuid: str, ticket: str, entry: Entry) -> bool:
         """Keep what the database said after the miss; return whether it was accepted."""
         packed = entry.pack(self._compress_bytes)
         return bool(self._fill(self._keys(uuid), [ticket, packed, self._ttl, self._plain(entry)]))
 
+    @redis_call
     def begin(self, uuid: str, writer: str) -> bool:
         """Throw an entry away and shut its gate, before the change of this name."""
         self._begin(self._keys(uuid), [writer, self._span])
         return True
 
+    @redis_call
     def complete(self, uuid: str, writer: str, entry: Entry | None) -> bool:
         """Open the gate after a change; return whether the new entry was accepted."""
         packed = entry.pack(self._compress_bytes) if entry else b""
@@ -122,6 +128,7 @@ class Cache:
             count += 1
         return count
 
+    @redis_call
     def uptime(self) -> float:
         """Return the seconds since this Redis was started."""
         found: dict[str, int] = self._redis.info("server")

@@ -16,7 +16,7 @@ from .entry import Entry
 from .errors import StorageError, UnavailableError
 from .freshness import LATE, Doubt, Freshness
 from .options import Options
-from .stats import Stats
+from .telemetry import Telemetry
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -68,13 +68,13 @@ class CoherentCache:
         options: Options,
         database: Database,
         freshness: Freshness,
-        stats: Stats,
+        telemetry: Telemetry,
     ) -> None:
         self._freshness = freshness
         self._span = options.total_timeout
         self._max_bytes = options.cache_max_bytes
         self._stale_if_error = options.stale_if_error
-        self._stats = stats
+        self._telemetry = telemetry
         self._database = database
         self._slow = 0
         # Changes whose begin or complete Redis did not confirm: it may have heard them all the
@@ -92,7 +92,8 @@ class CoherentCache:
                 memory_bytes=options.memory_bytes,
                 shared=options.shares_cache,
             )
-            self.breaker = Breaker(self._probe, self._tick)
+            self.breaker = Breaker(self._probe, self._tick, "cache", telemetry.breakers_changed)
+            telemetry.watched.breakers["cache"] = lambda: self.breaker.is_open
         self._doubt = Doubt(self._tell, options.total_timeout)
 
     @property
@@ -106,13 +107,13 @@ class CoherentCache:
             return None, None
         entry = self._ask(lambda cache: cache.read(uuid))
         if entry is None:
-            self._stats.count("bypass" if self.breaker.is_open else "miss")
+            self._telemetry.cache("bypass" if self.breaker.is_open else "miss")
             return None, None
         state = self._freshness.state()
         if state is None or state.off or state.episode != entry.episode:
-            self._stats.count("compare")
+            self._telemetry.cache("compare")
             return None, entry
-        self._stats.count("hit")
+        self._telemetry.cache("hit")
         return entry.rows, entry
 
     def stands_in(self, entry: Entry) -> bool:
@@ -145,7 +146,7 @@ class CoherentCache:
         if len(rows) <= self._max_bytes:
             entry = Entry(answer["revision"], answer["episode"], rows)
             accepted = self._ask(lambda cache: cache.fill(uuid, ticket, entry))
-            self._stats.count("fill" if accepted else "refused_fill")
+            self._telemetry.cache("fill" if accepted else "refused_fill")
 
     @contextmanager
     def change(self, uuid: str, until: float) -> Iterator[Change]:
@@ -242,7 +243,7 @@ class CoherentCache:
         try:
             answer = call(self._cache)
         except RedisError as error:
-            self._stats.count("error")
+            self._telemetry.cache("error")
             if "unknown command" in str(error).lower():
                 # No process that shares this Redis can have anything in it, so there is nothing
                 # to keep in step.

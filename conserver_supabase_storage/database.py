@@ -15,6 +15,7 @@ from .errors import RefusedError, StorageError, UnavailableError
 from .options import Options
 from .refusals import refusal
 from .retries import Pace, PassingError
+from .telemetry.calls import answered, postgrest_call, retried
 
 if TYPE_CHECKING:
     import httpcore
@@ -70,6 +71,7 @@ class Database:
         """Whether a call found no answer a few seconds ago, and none was answered since."""
         return time.monotonic() < self._away_until
 
+    @postgrest_call
     def call(
         self,
         function: str,
@@ -105,6 +107,7 @@ class Database:
             retry=retry_if_exception_type(PassingError),
             wait=pace.wait,
             stop=lambda state: once or pace.stop(state),
+            before_sleep=retried,
             reraise=True,
         )
         try:
@@ -192,6 +195,7 @@ class Database:
             raise self._transport_error(error) from error
         finally:
             deadline.reset(token)
+        answered(response.status, sent=call.size, received=len(body))
         headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
         if headers.get(b"content-encoding") == "gzip":
             body = zlib.decompressobj(_GZIP).decompress(body)
@@ -311,6 +315,7 @@ class _Call:
         self.deadline = deadline
         self.may_have_happened = False
         self.away = True
+        self.size = 0
         self._arguments = arguments
         self._clock = clock
 
@@ -330,7 +335,7 @@ class _Call:
         for name, value in arguments.items():
             pieces += [b'%b"%b":' % (b"," if pieces else b"{", name.encode()), value]
         pieces += [b"}" if pieces else b"{}"]
-        size = sum(map(len, pieces))
+        self.size = size = sum(map(len, pieces))
         return httpcore.Request(
             "POST",
             connection.url_of(self.function, arguments),

@@ -3,6 +3,9 @@
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
+from .errors import ConfigurationError
 from .urls import mask_url
 
 if TYPE_CHECKING:
@@ -44,6 +47,20 @@ def connect(url: str, timeout: float) -> "Redis":
         msg = f"{mask_url(url)} is no URL that the Redis client takes"
         raise ValueError(msg) from None
     return redis
+
+
+def client(name: str, url: SecretStr | None, timeout: float) -> "Redis | None":
+    """Make the client for an option; None where it is not given. Otherwise as `connect`.
+
+    Raises:
+        ConfigurationError: the URL can't be used.
+    """
+    if url is None:
+        return None
+    try:
+        return connect(url.get_secret_value(), timeout)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
 
 
 def script(redis: "Redis", name: str) -> "Script":

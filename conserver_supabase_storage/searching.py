@@ -2,7 +2,7 @@
 
 import html
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -102,12 +102,12 @@ class Search:
             as_of=datetime.fromtimestamp(answer["now"], UTC),
         )
 
-    def hits(self, query: Query) -> Iterator[Hit]:
+    def hits(self, query: Query, ask: Callable[[Query, str | None], SearchPage]) -> Iterator[Hit]:
         """Go through all pages; the next is asked for when the last one is used up."""
         query = query.model_copy(update={"total": False})
         cursor = None
         while True:
-            page = self.page(query, cursor)
+            page = ask(query, cursor)
             yield from page.hits
             if (cursor := page.cursor) is None:
                 return

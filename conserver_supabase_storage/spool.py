@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from .redis_client import script, text_of
+from .telemetry.calls import redis_call
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -78,6 +79,7 @@ class Spool:
         self._own = script(redis, "spool_lock")
         self._oldest = script(redis, "spool_oldest")
 
+    @redis_call
     def put(
         self, uuid: str, document: str, not_after: float, *, replace: bool = True
     ) -> str | None:
@@ -108,11 +110,13 @@ class Spool:
         )
         return None if said in {"ok", "newer"} else said
 
+    @redis_call
     def read(self, uuid: str) -> Record | None:
         """Return a vCon's record, or None."""
         packed = self._redis.hget(self._records, uuid)
         return Record.unpack(packed) if isinstance(packed, bytes) else None
 
+    @redis_call
     def peek(self, uuid: str) -> tuple[int | None, int, bool]:
         """Tell of a vCon: its record's number, how many records wait, whether it is set aside."""
         with self._redis.pipeline(transaction=False) as pipeline:
@@ -122,14 +126,17 @@ class Spool:
             number, count, failed = pipeline.execute()
         return None if number is None else int(number), int(count), bool(failed)
 
+    @redis_call
     def remove(self, uuid: str, number: int) -> bool:
         """Drop the record of this number; a newer one of the same vCon stays."""
         return self._taken(uuid, number, b"")
 
+    @redis_call
     def fail(self, record: Record, error: str) -> bool:
         """Put a record apart, with why it failed for good."""
         return self._taken(record.uuid, record.number, record.failed(error))
 
+    @redis_call
     def keep_failed(self, record: Record, error: str) -> bool:
         """Put a save apart that was refused before it was ever spooled; False if full."""
         return bool(
@@ -139,6 +146,7 @@ class Spool:
             )
         )
 
+    @redis_call
     def next(self) -> Record | None:
         """Return the record whose turn it is, or None."""
         while first := self._redis.zrange(self._queue, 0, 0, withscores=True):
@@ -165,10 +173,12 @@ class Spool:
         packed = self._redis.hget(self._failed, uuid)
         return Record.unpack(packed) if isinstance(packed, bytes) else None
 
+    @redis_call
     def drop_failure(self, uuid: str) -> bool:
         """Forget a record that failed for good; return whether it was there."""
         return bool(self._fail([self._failed, self._bytes], [uuid, "", 0, 0]))
 
+    @redis_call
     def size(self) -> dict[str, int]:
         """Return how many records wait, how many bytes they have, and how many failed for good."""
         with self._redis.pipeline(transaction=False) as pipeline:
@@ -183,6 +193,7 @@ class Spool:
         header = self._oldest([self._records, self._queue])
         return float(json.loads(header)["at"]) if header else None
 
+    @redis_call
     def own(self, owner: str, seconds: float) -> bool:
         """Take or prolong the right to replay; 0 seconds gives it back. False if another has it."""
         return bool(self._own([self._lock], [owner, int(seconds * 1000)]))

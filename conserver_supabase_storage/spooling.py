@@ -1,28 +1,26 @@
-"""What happens to a save that can't be made: it is spooled, and replayed when Supabase is back."""
+"""What happens to a save that can't be made: it is spooled until Supabase is back."""
 
 import logging
-import secrets
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from .breaker import Breaker
 from .document import Document, dumps
-from .errors import InvalidVconError, RefusedError, UnavailableError
+from .errors import UnavailableError
 from .freshness import Freshness
 from .options import Options
+from .replaying import NOTHING_REPLAYED, Replayer
 from .spool import Record, Spool
-from .stats import Stats
+from .telemetry import SpoolFigures, Telemetry, fields, outcome_is
 
 if TYPE_CHECKING:
     from redis import Redis
 
 logger = logging.getLogger(__name__)
 
-# What says that Supabase would refuse any vCon (key, rights, migration, schema): no reason to put
-# the next one apart as well.
-_ABOUT_EVERYTHING = frozenset({0, 401, 403, 404, 406})
+# Seconds that figures for monitoring are good for.
+_FIGURES = 5.0
 
 
 class Outlook(NamedTuple):
@@ -58,7 +56,7 @@ class Spooling:
         breaker: the cache's, where the spool is in the same Redis; None to have one of its own.
         freshness: knows the database's clock.
         replay: saves a record, unless something newer was saved, and removes it from the spool.
-        stats: where spooled and replayed saves are counted.
+        telemetry: where spooled and replayed saves are counted.
     """
 
     def __init__(
@@ -68,13 +66,13 @@ class Spooling:
         options: Options,
         freshness: Freshness,
         replay: Callable[[Record], None],
-        stats: Stats,
+        telemetry: Telemetry,
     ) -> None:
         self._options = options
         self._freshness = freshness
-        self._replay = replay
-        self._stats = stats
+        self._telemetry = telemetry
         self.spool: Spool | None = None
+        self._replayer: Replayer | None = None
         if redis is not None:
             self.spool = Spool(
                 redis,
@@ -82,15 +80,22 @@ class Spooling:
                 max_count=options.spool_max_count,
                 max_bytes=options.spool_max_bytes,
             )
-            self._breaker = breaker or Breaker(self._probe, lambda _: True)
+            self._breaker = breaker or Breaker(
+                self._probe, lambda _: True, "spool", telemetry.breakers_changed
+            )
+            self._replayer = Replayer(self.spool, options.total_timeout, replay, telemetry)
+            watched = telemetry.watched
+            watched.breakers["spool"] = lambda: self._breaker.is_open
+            watched.spool = options.spool_url or options.redis_url, options.key_prefix
+            watched.figures = self.figures
         self.forget()
 
     def forget(self) -> None:
         """Start afresh in a forked child."""
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        if self.spool:
+        self._asked = float("-inf")
+        self._figures: SpoolFigures | None = None
+        if self.spool and self._replayer:
+            self._replayer.forget()
             self._breaker.forget()
 
     def outlook(self, uuid: str) -> Outlook:
@@ -177,11 +182,17 @@ class Spooling:
             self._breaker.trip(failure)
             raise _also(error, f"the spool did not take it ({type(failure).__name__})") from error
         if full:
-            self._stats.count("spool_full")
+            self._telemetry.spool("spool_full")
             option = f"spool_max_{full}"
             raise _also(error, f"the spool is full (option {option}); it is lost here") from error
-        self._stats.count("spooled")
-        logger.warning("vCon %s is spooled until Supabase is back: %s", uuid, error)
+        self._telemetry.spool("spooled")
+        outcome_is("spooled")
+        logger.warning(
+            "vCon %s is spooled until Supabase is back: %s",
+            uuid,
+            error,
+            extra=fields("spooled", uuid),
+        )
         if self._options.spool_raises or not done:
             raise _also(error, "it is in the spool and will be replayed") from error
 
@@ -194,94 +205,48 @@ class Spooling:
         record = Record(uuid, 0, self._freshness.now(), time.time(), dumps(document).decode())
         try:
             if not self.spool.keep_failed(record, str(error)):
-                logger.error("vCon %s was refused, and there is no room to set it aside", uuid)
+                logger.error(
+                    "vCon %s was refused, and there is no room to set it aside",
+                    uuid,
+                    extra=fields("refused", uuid),
+                )
         except RedisError as failure:
             self._breaker.trip(failure)
 
+    def replay(self) -> dict[str, int]:
+        """Replay for a caller, as `Replayer.replay`."""
+        return self._replayer.replay() if self._replayer else dict(NOTHING_REPLAYED)
+
     def start(self) -> None:
         """Replay in the background, if that is not under way."""
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._stop.clear()
-                self._thread = threading.Thread(
-                    target=self._drain_quietly, name="supabase-storage-replay", daemon=True
-                )
-                self._thread.start()
+        if self._replayer:
+            self._replayer.start()
 
-    def replay(self) -> dict[str, int]:
-        """Replay for a caller, also after `close`. Otherwise as `drain`."""
-        self._stop.clear()
-        return self.drain()
-
-    def drain(self) -> dict[str, int]:
-        """Replay what waits, in its order, until nothing waits or Supabase is away again.
-
-        Returns:
-            How many were ``replayed``, put apart as ``failed``, and are still ``waiting``.
-
-        Raises:
-            UnavailableError: Supabase or the spool's Redis is away.
-            RefusedError: Supabase would refuse any vCon.
-        """
-        from redis import RedisError  # noqa: PLC0415
-
-        counts = {"replayed": 0, "failed": 0, "waiting": 0}
-        if self.spool is None:
-            return counts
-        owner = secrets.token_hex(8)  # of this call: two threads are two replayers
-        # Longer than one replay can take: a worker that is killed is missed for that long.
-        lease = 2 * self._options.total_timeout + 10
-        try:
-            while not self._stop.is_set() and self.spool.own(owner, lease):
-                if (record := self.spool.next()) is None:
-                    break
-                try:
-                    self._replay(record)
-                except (InvalidVconError, RefusedError) as error:
-                    if isinstance(error, RefusedError) and error.status in _ABOUT_EVERYTHING:
-                        raise
-                    logger.error(  # noqa: TRY400  it says it all; a traceback per vCon doesn't
-                        "vCon %s can't be replayed and is set aside: %s", record.uuid, error
-                    )
-                    self.spool.fail(record, str(error))
-                    self._stats.count("replay_failed")
-                    counts["failed"] += 1
-                else:
-                    self._stats.count("replayed")
-                    counts["replayed"] += 1
-            counts["waiting"] = self.spool.size()["waiting"]
-        except RedisError as error:
-            raise UnavailableError(f"the spool does not answer: {type(error).__name__}") from error
-        finally:
-            self._give_back(owner)
-        return counts
+    def figures(self) -> SpoolFigures | None:
+        """Return how the spool is, asked every few seconds at most; None if it does not answer."""
+        if time.monotonic() - self._asked >= _FIGURES:
+            self._asked = time.monotonic()
+            self._figures = self._ask_figures()
+        return self._figures
 
     def close(self) -> None:
         """End the threads, and wait for them: they use what is closed next."""
-        self._stop.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(self._options.total_timeout)
-        if self.spool:
+        if self.spool and self._replayer:
+            self._replayer.close()
             self._breaker.close()
 
-    def _give_back(self, owner: str) -> None:
+    def _ask_figures(self) -> SpoolFigures | None:
         from redis import RedisError  # noqa: PLC0415
 
-        if self.spool:
-            try:
-                self.spool.own(owner, 0)
-            except RedisError as error:
-                logger.debug("the right to replay ends by itself: %s", type(error).__name__)
-
-    def _drain_quietly(self) -> None:
+        if self.spool is None or self._breaker.is_open:
+            return None
         try:
-            counts = self.drain()
-        except (UnavailableError, RefusedError) as error:
-            logger.warning("replay stops for now: %s", error)
-        else:
-            if counts["replayed"]:
-                logger.warning("replayed %d spooled vCons", counts["replayed"])
+            waiting = self.spool.size()["waiting"]
+            oldest = self.spool.oldest() if waiting else None
+        except RedisError:
+            return None  # the next save will find out, and say so
+        age = 0.0 if oldest is None else max(0.0, time.time() - oldest)
+        return SpoolFigures(waiting, age)
 
     def _probe(self) -> None:
         if self.spool:

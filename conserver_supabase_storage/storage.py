@@ -5,31 +5,31 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-
-from pydantic import SecretStr
+from typing import Any, Self
 
 from .bulk import Bulk
 from .coherence import Change, CoherentCache
 from .database import Database
 from .document import Document, canonical_uuid, read, uuid_of
-from .entry import Entry
-from .errors import ConfigurationError, RefusedError, StorageError, UnavailableError
-from .flights import Flights
+from .errors import (
+    InvalidVconError,
+    RefusedError,
+    StorageError,
+    UnavailableError,
+)
 from .freshness import Freshness
-from .functions import NOTHING, Functions, stored
+from .functions import NOTHING, Functions
 from .indexing import Indexer
 from .options import Options
 from .query import Query, embedding
-from .redis_client import connect
+from .reading import Reading
+from .redis_client import client
 from .rows import vcon as vcon_rows
 from .searching import Hit, Search, SearchPage
+from .source import live_vcon
 from .spool import Record, Spool
 from .spooling import Spooling
-from .stats import Stats
-
-if TYPE_CHECKING:
-    from redis import Redis
+from .telemetry import Telemetry
 
 
 class SupabaseStorage:
@@ -51,21 +51,21 @@ class SupabaseStorage:
         self._options = o = Options.parse(options)
         self._database = Database(o)
         self._freshness = Freshness()
-        self._flights = Flights()
-        self._stats = Stats()
+        self._telemetry = Telemetry()
         self._functions = Functions(o, self._database, self._freshness)
         self._indexer = Indexer(self._functions.index_pending)
         self._functions.wake_on_save(self._indexer)
         self._search = Search(o, self._functions)
-        redis = _redis("redis_url", o.redis_url, o)
+        redis = client("redis_url", o.redis_url, o.redis_timeout)
         spool = redis
         if o.spool_url is not None and o.spool_url != o.redis_url:
-            spool = _redis("spool_url", o.spool_url, o)
-        self._redis = [client for client in (redis, spool) if client is not None]
-        self._cache = CoherentCache(redis, o, self._database, self._freshness, self._stats)
+            spool = client("spool_url", o.spool_url, o.redis_timeout)
+        self._redis = [each for each in (redis, spool) if each is not None]
+        self._cache = CoherentCache(redis, o, self._database, self._freshness, self._telemetry)
         breaker = self._cache.breaker if redis is not None and spool is redis else None
-        self._spooling = Spooling(spool, breaker, o, self._freshness, self._replay, self._stats)
-        self._bulk = Bulk(self._functions, self._cache, self._spooling, self.save, o.total_timeout)
+        self._spooling = Spooling(spool, breaker, o, self._freshness, self._replay, self._telemetry)
+        self._bulk = Bulk(self._functions, self._cache, self._spooling, self._save, o.total_timeout)
+        self._reading = Reading(self._functions, self._cache, self._spooling)
         _storages.add(self)
 
     @property
@@ -89,33 +89,21 @@ class SupabaseStorage:
                 again is safe.
             RefusedError: Supabase refused it; nothing was written.
         """
-        began = time.monotonic()
-        document = read(vcon)
-        uuid = uuid_of(document)
-        until = self._until()
-        announced = False
-        try:
-            with self._cache.change(uuid, until) as change:
-                announced = True
-                outlook = self._spooling.outlook(uuid)
-                try:
-                    self._write(document, change, until, touch=outlook.touch)
-                except UnavailableError as error:
-                    # While the gate is shut: no reader brings the older version in between.
-                    self._spooling.keep(uuid, document, began, error)
-                    change.failed(error)
-                    return
-                except RefusedError as error:
-                    self._spooling.set_aside(uuid, document, error)
-                    raise
-                if not self._spooling.changed(uuid, outlook):
-                    self._write(document, change, until, touch=True)
-        except UnavailableError as error:
-            if not announced:
-                # Redis is away, and so is the database, which could have kept readers from an
-                # older entry. So it is not done; but not lost, if the spool is in another Redis.
-                self._spooling.keep(uuid, document, began, error, done=False)
-            raise
+        with self._telemetry.operation("save") as operation:
+            document = read(vcon)
+            operation.uuid = uuid_of(document)
+            self._save(document)
+
+    def save_live(self, vcon_uuid: str) -> None:
+        """Save the vCon that the conserver is working on (`conserver_supabase_storage.save`)."""
+        with self._telemetry.operation("save") as operation:
+            operation.uuid = uuid = canonical_uuid(vcon_uuid)
+            document = read(live_vcon(str(vcon_uuid), self._options))
+            if uuid_of(document) != uuid:
+                raise InvalidVconError(
+                    f"differs from the uuid {uuid} that it is kept under", "uuid"
+                )
+            self._save(document)
 
     def save_many(self, vcons: Iterable[object]) -> list[StorageError | None]:
         """Save many vCons: about ten times as fast as one by one, a request for each 200 or so.
@@ -130,7 +118,10 @@ class SupabaseStorage:
         Returns:
             For each, in their order, None or the error that `save` would have raised.
         """
-        return self._bulk.save(vcons)
+        with self._telemetry.operation("save_many") as operation:
+            results = self._bulk.save(vcons)
+            operation.ended(results)
+            return results
 
     def get(self, uuid: str, *, parse_float: Callable[[str], Any] | None = None) -> Document | None:
         """Return a vCon as it was saved, or None if there is none.
@@ -148,9 +139,13 @@ class SupabaseStorage:
             UnavailableError: Supabase did not answer in time.
             RefusedError: Supabase refused it.
         """
-        uuid = canonical_uuid(uuid)
-        rows = self._flights.read(uuid, self._cache.look, self._fetch, self._until())
-        return None if rows == NOTHING else vcon_rows.from_stored(rows, parse_float)
+        with self._telemetry.operation("get") as operation:
+            operation.uuid = canonical_uuid(uuid)
+            rows = self._reading.rows(operation.uuid, self._until())
+            if rows == NOTHING:
+                operation.outcome = "not_found"
+                return None
+            return vcon_rows.from_stored(rows, parse_float)
 
     def delete(self, uuid: str) -> bool:
         """Delete a vCon with all its parts.
@@ -166,14 +161,12 @@ class SupabaseStorage:
             UnavailableError: Supabase did not answer in time. Deleting again is safe.
             RefusedError: Supabase refused it; nothing was deleted.
         """
-        uuid = canonical_uuid(uuid)
-        until = self._until()
-        with self._cache.change(uuid, until):
-            outlook = self._spooling.outlook(uuid)
-            answer = self._functions.delete(uuid, until, once=self._hurries, touch=outlook.touch)
-            if not self._spooling.changed(uuid, outlook):
-                self._functions.delete(uuid, until, touch=True)
-        return bool(answer["deleted"]) or outlook.number is not None
+        with self._telemetry.operation("delete") as operation:
+            operation.uuid = uuid = canonical_uuid(uuid)
+            was_there = self._delete(uuid)
+            if not was_there:
+                operation.outcome = "not_found"
+            return was_there
 
     def search(self, query: Mapping[str, Any] | Query | None = None) -> list[Document]:
         """Return the vCons that match, the newest (``created_at``) first.
@@ -190,7 +183,8 @@ class SupabaseStorage:
             UnavailableError: Supabase did not answer in time.
             RefusedError: Supabase refused it.
         """
-        return self._search.vcons(Query.parse(query))
+        with self._telemetry.operation("search"):
+            return self._search.vcons(Query.parse(query))
 
     def search_page(
         self, query: Mapping[str, Any] | Query | None = None, cursor: str | None = None
@@ -207,11 +201,12 @@ class SupabaseStorage:
             UnavailableError: Supabase did not answer in time.
             RefusedError: Supabase refused it.
         """
-        return self._search.page(Query.parse(query), cursor)
+        with self._telemetry.operation("search"):
+            return self._search.page(Query.parse(query), cursor)
 
     def iter_search(self, query: Mapping[str, Any] | Query | None = None) -> Iterator[Hit]:
         """Go through all that match, page by page (of ``limit`` hits). Raises as `search_page`."""
-        return self._search.hits(Query.parse(query))
+        return self._search.hits(Query.parse(query), self.search_page)
 
     def save_embedding(self, uuid: str, part: str, vector: Iterable[float], model: str) -> None:
         """Keep an embedding of a part of a vCon, in place of the part's older one of that model.
@@ -277,7 +272,7 @@ class SupabaseStorage:
             what the cache had), ``miss``, ``bypass`` (Redis is away), ``fill``, ``refused_fill``,
             ``error``, ``spooled``, ``spool_full``, ``replayed``, ``replay_failed``.
         """
-        return self._stats.read()
+        return self._telemetry.counts()
 
     def replay(self) -> dict[str, int]:
         """Replay the spooled saves now, in their order, as far as Supabase takes them.
@@ -347,6 +342,7 @@ class SupabaseStorage:
         self._cache.close()  # may have a last word for the database
         self._spooling.close()
         self._database.close()
+        self._telemetry.close()
         for redis in self._redis:
             redis.close()
             redis.connection_pool.disconnect()
@@ -368,6 +364,44 @@ class SupabaseStorage:
     def _until(self) -> float:
         """Return when an operation that begins now gives up."""
         return time.monotonic() + self._options.total_timeout
+
+    def _save(self, document: Document) -> None:
+        """Save a checked document, or spool it."""
+        began = time.monotonic()
+        uuid = uuid_of(document)
+        until = self._until()
+        announced = False
+        try:
+            with self._cache.change(uuid, until) as change:
+                announced = True
+                outlook = self._spooling.outlook(uuid)
+                try:
+                    self._write(document, change, until, touch=outlook.touch)
+                except UnavailableError as error:
+                    # While the gate is shut: no reader brings the older version in between.
+                    self._spooling.keep(uuid, document, began, error)
+                    change.failed(error)
+                    return
+                except RefusedError as error:
+                    self._spooling.set_aside(uuid, document, error)
+                    raise
+                if not self._spooling.changed(uuid, outlook):
+                    self._write(document, change, until, touch=True)
+        except UnavailableError as error:
+            if not announced:
+                # Redis is away, and so is the database, which could have kept readers from an
+                # older entry. So it is not done; but not lost, if the spool is in another Redis.
+                self._spooling.keep(uuid, document, began, error, done=False)
+            raise
+
+    def _delete(self, uuid: str) -> bool:
+        until = self._until()
+        with self._cache.change(uuid, until):
+            outlook = self._spooling.outlook(uuid)
+            answer = self._functions.delete(uuid, until, once=self._hurries, touch=outlook.touch)
+            if not self._spooling.changed(uuid, outlook):
+                self._functions.delete(uuid, until, touch=True)
+        return bool(answer["deleted"]) or outlook.number is not None
 
     def _write(
         self,
@@ -398,59 +432,14 @@ class SupabaseStorage:
             if self.spool:
                 self.spool.remove(record.uuid, record.number)
 
-    def _fetch(self, uuid: str, entry: Entry | None, until: float) -> bytes:
-        """Ask the database for a vCon's rows, and bring them to the cache.
-
-        An entry that the cache has, but can't vouch for, is compared: where the database still
-        has its revision, the rows need not travel.
-        """
-        ticket = "" if entry else self._cache.ticket(uuid)
-        record = self._spooling.find(uuid)
-        try:
-            state, rows = self._functions.get(
-                uuid, until, once=entry is not None, known=entry.revision if entry else None
-            )
-        except UnavailableError as error:
-            if record is not None:
-                return _rows_of(record)
-            if entry is None:
-                raise
-            if error.away and self._cache.stands_in(entry):
-                return entry.rows
-            return self._fetch(uuid, None, until)  # it may only be slow, and others may be saving
-        if record is not None and (state["changed_at"] or 0) <= record.not_after:
-            return _rows_of(record)
-        if entry is None:
-            self._cache.fill(uuid, ticket, state, rows)
-            return rows
-        same = state["revision"] == entry.revision
-        if not same or state["episode"] != entry.episode:
-            self._cache.discard(uuid, entry)
-        return entry.rows if same else rows
-
     def _forget(self) -> None:
         """Start afresh in a forked child: connections, threads and locks are the parent's."""
         self._indexer.forget()
         self._database.forget()
         self._cache.forget()
         self._spooling.forget()
-        self._flights.forget()
-        self._stats.forget()
-
-
-def _redis(name: str, url: SecretStr | None, options: Options) -> "Redis | None":
-    """Make the client for a URL of the options."""
-    if url is None:
-        return None
-    try:
-        return connect(url.get_secret_value(), options.redis_timeout)
-    except ValueError as error:
-        raise ConfigurationError(f"{name}: {error}") from None
-
-
-def _rows_of(record: Record) -> bytes:
-    """Return a spooled document's rows, as the get function would."""
-    return stored(vcon_rows.to_rows(read(record.document), record.uuid))
+        self._reading.forget()
+        self._telemetry.forget()
 
 
 _storages: "weakref.WeakSet[SupabaseStorage]" = weakref.WeakSet()

@@ -5,9 +5,6 @@ from typing import Any
 
 import pytest
 import redis
-from opentelemetry import metrics
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from conserver_supabase_storage import ConfigurationError, RefusedError, SupabaseStorage
 
@@ -188,21 +185,3 @@ def test_the_conservers_redis_is_refused_for_sharing(
         SupabaseStorage({name: value for name, value in shared.items() if name != "redis_url"})
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere:6379")
     SupabaseStorage(shared).close()
-
-
-def test_what_happens_is_counted_for_opentelemetry(options: dict[str, Any]) -> None:
-    reader = InMemoryMetricReader()
-    metrics.set_meter_provider(MeterProvider([reader]))
-    uuid = new_uuid()
-    with SupabaseStorage(options) as storage:
-        storage.get(uuid)
-        storage.save(vcon(uuid))
-        storage.get(uuid)
-        storage.get(uuid)
-        assert storage.stats() == {"miss": 1, "hit": 2}
-    data = reader.get_metrics_data()
-    assert data is not None
-    [metric] = data.resource_metrics[0].scope_metrics[0].metrics
-    assert metric.name == "conserver.storage.supabase.events"
-    points: Any = metric.data.data_points
-    assert {point.attributes["event"]: point.value for point in points} == {"miss": 1, "hit": 2}
