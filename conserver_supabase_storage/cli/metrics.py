@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ConfigurationError
 from ..options import Options
+from ..telemetry.prometheus import VARIABLE as MULTIPROCESS_VARIABLE
 from .common import Config, Given, Name, errors, options_of
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def _address(listen: str) -> tuple[str, int]:
 
 
 def _registry(options: Options | None, *, forget_dead: bool) -> "CollectorRegistry":
+    # Away before prometheus_client looks: what this process does is none of the workers' counts.
+    folder = os.environ.pop(MULTIPROCESS_VARIABLE, None)
     try:
         from prometheus_client import CollectorRegistry  # noqa: PLC0415  an extra
 
@@ -92,13 +95,10 @@ def _registry(options: Options | None, *, forget_dead: bool) -> "CollectorRegist
     collectors: list[Collector] = []
     if options is not None:
         collectors.append(exporter.ServersCollector(options))
-    folder = os.environ.get(exporter.MULTIPROCESS_VARIABLE)
     if folder:
         collectors.append(exporter.WorkersCollector(folder, forget_dead=forget_dead))
     elif options is None:
-        raise ConfigurationError(
-            f"--workers-only needs {exporter.MULTIPROCESS_VARIABLE}, the workers' own"
-        )
+        raise ConfigurationError(f"--workers-only needs {MULTIPROCESS_VARIABLE}, the workers' own")
     registry = CollectorRegistry()
     for collector in collectors:
         registry.register(collector)

@@ -4,6 +4,6 @@ Needs prometheus_client (the extra ``prometheus``). No metric has a label that g
 """
 
 from .servers import ServersCollector
-from .workers import MULTIPROCESS_VARIABLE, WorkersCollector
+from .workers import WorkersCollector
 
-__all__ = ["MULTIPROCESS_VARIABLE", "ServersCollector", "WorkersCollector"]
+__all__ = ["ServersCollector", "WorkersCollector"]

@@ -9,12 +9,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ..database import Database
-from ..errors import ConfigurationError
 from ..freshness import Freshness
 from ..functions import Functions
 from ..migrations import migrations
 from ..options import Options
-from ..redis_client import connect
+from ..redis_client import client
 from ..spool import Spool
 from .source import Source
 
@@ -51,15 +50,13 @@ class ServersCollector(Collector):
         self._version = Source("supabase", functions.version)
         self._figures = Source("figures", functions.figures)
         self._redis: dict[str, Source[Answer]] = {}
-        try:
-            if options.redis_url is not None:
-                cache = connect(options.redis_url.get_secret_value(), options.redis_timeout)
-                self._redis["cache"] = Source("cache", lambda: _info(cache))
-            if (url := options.spool_url or options.redis_url) is not None:
-                spool = connect(url.get_secret_value(), options.redis_timeout)
-                self._redis["spool"] = Source("spool", lambda: self._spool(spool))
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
+        timeout = options.redis_timeout
+        cache = client("redis_url", options.redis_url, timeout)
+        spool = client("spool_url", options.spool_url or options.redis_url, timeout)
+        if cache is not None:
+            self._redis["cache"] = Source("cache", lambda: _info(cache))
+        if spool is not None:
+            self._redis["spool"] = Source("spool", lambda: self._spool(spool))
 
     @property
     def _sources(self) -> "list[Source[Any]]":

@@ -10,9 +10,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from ..errors import ConfigurationError
-
-# As prometheus_client wants it: set before a worker imports it, or its figures stay its own.
-MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+from ..telemetry.prometheus import VARIABLE
 
 _LIVE_GAUGE = re.compile(r"gauge_live[a-z]*_(\d+)\.db")
 
@@ -31,9 +29,7 @@ class WorkersCollector(Collector):
 
     def __init__(self, folder: str, *, forget_dead: bool) -> None:
         if not Path(folder).is_dir():
-            raise ConfigurationError(
-                f"{MULTIPROCESS_VARIABLE} is {folder!r}, which is no directory"
-            )
+            raise ConfigurationError(f"{VARIABLE} is {folder!r}, which is no directory")
         self._folder = folder
         self._forget_dead = forget_dead
         self._files = MultiProcessCollector(None, path=folder)  # type: ignore[no-untyped-call]

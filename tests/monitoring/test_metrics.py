@@ -1,6 +1,7 @@
 """What the command `metrics` tells, with real servers there, away, silent and full."""
 
 import itertools
+import json
 import os
 import re
 import signal
@@ -417,14 +418,72 @@ def test_workers_are_added_up_and_no_server_is_asked(tmp_path: Path) -> None:
     assert "supabase_storage_up" not in found
 
 
-def test_with_the_servers_beside(options: Json, tmp_path: Path) -> None:
+def test_with_the_servers_beside_and_nothing_of_the_exporters_own(
+    options: Json, tmp_path: Path
+) -> None:
     with worker(tmp_path, 3):
-        done = run(
-            "--once", *flags(options), environment={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        before = sorted(tmp_path.iterdir())
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "conserver_supabase_storage",
+                "metrics",
+                "--once",
+                *flags(options),
+            ],
+            env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+            check=True,
+            capture_output=True,
+            text=True,
         )
+        assert sorted(tmp_path.iterdir()) == before
     found = samples(done.stdout)
     assert (ours(found, "retries_total"), ours(found, "up")) == (3, 1)
-    assert len(list(tmp_path.iterdir())) == 2  # this process adds no files of its own
+    assert "supabase_storage_bytes_total" not in "".join(found)
+
+
+FAMILY = """
+import json, multiprocessing, sys, uuid
+from conserver_supabase_storage import SupabaseStorage
+
+def saves(options, count):
+    with SupabaseStorage(options) as storage:
+        for _ in range(count):
+            save(storage)
+
+def save(storage):
+    storage.save({"uuid": str(uuid.uuid4()), "parties": []})
+
+if __name__ == "__main__":
+    options = json.loads(sys.argv[1])
+    with SupabaseStorage(options) as storage:
+        save(storage)  # so that what counts is there before the forks
+        for method in ("fork", "spawn"):
+            context = multiprocessing.get_context(method)
+            children = [context.Process(target=saves, args=(options, n)) for n in (2, 3)]
+            for child in children:
+                child.start()
+            for child in children:
+                child.join()
+                assert child.exitcode == 0
+        save(storage)
+"""
+
+
+def test_workers_of_every_start_method_are_counted_once(options: Json, tmp_path: Path) -> None:
+    program, folder = tmp_path / "family.py", tmp_path / "figures"
+    program.write_text(FAMILY, "utf-8")
+    folder.mkdir()
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    subprocess.run(
+        [sys.executable, program, json.dumps(options)], env=os.environ | environment, check=True
+    )
+    done = run("--once", "--workers-only", "--forget-dead", environment=environment)
+    found = samples(done.stdout)
+    saved = 'operation_duration_seconds_count{operation="save",outcome="ok"}'
+    assert ours(found, saved) == 1 + 2 * (2 + 3) + 1
+    assert ours(found, 'bytes_total{direction="sent"}') > 0
 
 
 @pytest.mark.parametrize("forget", [True, False])
