@@ -42,7 +42,8 @@ class ServersCollector(Collector):
 
     def __init__(self, options: Options, *, limit: float = LIMIT) -> None:
         self._limit = limit
-        seconds = min(options.total_timeout, limit)
+        # A little less, so that the scrape which waited for it also counts what went wrong.
+        seconds = min(options.total_timeout, 0.9 * limit)
         self._options = options = options.model_copy(update={"total_timeout": seconds})
         self._database = Database(options)
         functions = Functions(options, self._database, Freshness())
