@@ -9,7 +9,7 @@ from collections import Counter
 
 from .names import BREAKERS, CACHE, SPOOL
 from .operation import Operation, fields, outcome_is, outcome_of
-from .sinks import sinks
+from .sinks import chosen, gate
 from .watched import SpoolFigures, Watched, open_breakers
 
 __all__ = ["Operation", "SpoolFigures", "Telemetry", "fields", "outcome_is", "outcome_of"]
@@ -44,19 +44,21 @@ class Telemetry:
         """Count what the cache did, one of `names.CACHE_RESULTS`."""
         with self._lock:
             self._counts[result] += 1
-        sinks().add(CACHE, result)
+        chosen().add(CACHE, result)
 
     def spool(self, event: str) -> None:
         """Count what the spool did, one of `names.SPOOL_EVENTS`."""
         with self._lock:
             self._counts[event] += 1
-        sinks().add(SPOOL, event)
+        chosen().add(SPOOL, event)
 
     def breakers_changed(self) -> None:
         """Note that a breaker opened or closed."""
-        now_open = open_breakers()
-        for what in BREAKERS:
-            sinks().breaker(what, is_open=what in now_open)
+        counting = chosen()
+        with gate():  # of two that look at the same time, the last one that looked has the word
+            now_open = open_breakers()
+            for what in BREAKERS:
+                counting.breaker(what, is_open=what in now_open)
 
     def counts(self) -> dict[str, int]:
         """Return how often what happened, for `SupabaseStorage.stats`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .names import BYTES, RETRIES
 from .operation import current
-from .sinks import sinks
+from .sinks import chosen
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -61,8 +61,8 @@ def postgrest_call[**P, T](method: Callable[P, T]) -> Callable[P, T]:
 
 def answered(status: int, *, sent: int, received: int) -> None:
     """Note an answer of Supabase: its HTTP status, and the bytes of both bodies on the wire."""
-    sinks().add(BYTES, "sent", sent)
-    sinks().add(BYTES, "received", received)
+    chosen().add(BYTES, "sent", sent)
+    chosen().add(BYTES, "received", received)
     operation = current.get()
     if operation is not None and operation.asking is not None:
         operation.asking.known[_STATUS] = status
@@ -70,7 +70,7 @@ def answered(status: int, *, sent: int, received: int) -> None:
 
 def retried(state: "RetryCallState") -> None:
     """Note that an attempt failed and another one follows (tenacity's ``before_sleep``)."""
-    sinks().add(RETRIES)
+    chosen().add(RETRIES)
     operation = current.get()
     if operation is None:
         return

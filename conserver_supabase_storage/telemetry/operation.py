@@ -15,7 +15,7 @@ from ..errors import (
     UnavailableError,
     VconNotFoundError,
 )
-from .sinks import sinks
+from .sinks import chosen
 
 if TYPE_CHECKING:
     from .otel import Span
@@ -73,7 +73,7 @@ class Operation:
 
     def __enter__(self) -> Self:
         self._token = current.set(self)
-        self._sinks = sinks()
+        self._sinks = chosen()
         if (tracing := self._sinks.tracing) is not None:
             self.span = tracing.begin(SPANS + self.name)
         self._began = time.perf_counter()

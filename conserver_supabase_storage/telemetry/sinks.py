@@ -72,16 +72,16 @@ def gate() -> threading.RLock:
     return _gate
 
 
-def sinks() -> Sinks:
+def chosen() -> Sinks:
     """Return where this process counts."""
     return _chosen or _choose()
 
 
 def _choose() -> Sinks:
     global _chosen  # noqa: PLW0603  one choice for each process
-    from . import otel, prometheus  # noqa: PLC0415  they need this module
+    with _gate:  # also while they are imported: a child could not import them any more
+        from . import otel, prometheus  # noqa: PLC0415  they need this module
 
-    with _gate:
         if _chosen is None:
             found = (otel.sink(), prometheus.sink())
             _chosen = Sinks([sink for sink in found if sink is not None], otel.tracing())
