@@ -97,8 +97,10 @@ def _registry(options: Options | None, *, forget_dead: bool) -> "CollectorRegist
         collectors.append(exporter.ServersCollector(options))
     if folder:
         collectors.append(exporter.WorkersCollector(folder, forget_dead=forget_dead))
-    elif options is None:
-        raise ConfigurationError(f"--workers-only needs {MULTIPROCESS_VARIABLE}, the workers' own")
+    elif options is None or forget_dead:
+        raise ConfigurationError(
+            f"--workers-only and --forget-dead need {MULTIPROCESS_VARIABLE}, the workers' own"
+        )
     registry = CollectorRegistry()
     for collector in collectors:
         registry.register(collector)

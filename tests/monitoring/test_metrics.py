@@ -508,11 +508,13 @@ def test_a_worker_that_is_gone_leaves_its_counts_and_not_its_gauges(
     assert (gauge in left) is not forget
 
 
-def test_workers_only_wants_a_folder(tmp_path: Path) -> None:
-    done = run("--once", "--workers-only", environment={"PROMETHEUS_MULTIPROC_DIR": ""})
+@pytest.mark.parametrize("flag", ["--workers-only", "--forget-dead"])
+def test_what_is_about_workers_wants_a_folder(flag: str, options: Json, tmp_path: Path) -> None:
+    given = ["--once", flag, *flags(options)]
+    done = run(*given, environment={"PROMETHEUS_MULTIPROC_DIR": ""})
     assert done.exit_code == 1
-    assert "--workers-only needs PROMETHEUS_MULTIPROC_DIR" in done.stderr
+    assert "need PROMETHEUS_MULTIPROC_DIR" in done.stderr
     missing = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "none")}
-    done = run("--once", "--workers-only", environment=missing)
+    done = run(*given, environment=missing)
     assert done.exit_code == 1
     assert "is no directory" in done.stderr
