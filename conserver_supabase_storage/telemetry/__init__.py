@@ -31,6 +31,7 @@ class Telemetry:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._in_use = False
+        self.watched.leave()
 
     def operation(self, name: str) -> Operation:
         """Surround an operation, one of `names.OPERATIONS`."""

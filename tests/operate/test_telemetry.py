@@ -4,6 +4,7 @@ Needs the local Supabase.
 """
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from opentelemetry import metrics, trace
-from opentelemetry.sdk.trace import ReadableSpan, sampling
+from opentelemetry.sdk.trace import Event, ReadableSpan, sampling
 from opentelemetry.trace import SpanKind, StatusCode
 from redis import Redis
 
@@ -42,7 +43,7 @@ from ..integration.servers import (
     closed_port,
     hang_up,
 )
-from ..spool.support import away, environment, eventually, spool_of, spooled
+from ..spool.support import ROOT, away, environment, eventually, spool_of, spooled
 from ..vcons import Json, new_uuid, small_vcon, uuid_in, vcons
 from .recorded import PREFIX, Recorded, recording
 
@@ -78,7 +79,7 @@ def children(spans: list[ReadableSpan], parent: ReadableSpan) -> list[str]:
     ]
 
 
-def attributes(span: ReadableSpan) -> dict[str, Any]:
+def attributes(span: ReadableSpan | Event) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
@@ -542,6 +543,7 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from conserver_supabase_storage import SupabaseStorage
+from conserver_supabase_storage.telemetry import watched
 warnings.simplefilter("ignore", DeprecationWarning)
 with SupabaseStorage(options) as storage:
     storage.save(vcon)
@@ -551,7 +553,9 @@ with SupabaseStorage(options) as storage:
             # As the conserver's worker does.
             reader = InMemoryMetricReader()
             metrics._internal._METER_PROVIDER = MeterProvider([reader])
+            assert watched.spool_figures() is None  # its parent's storage is not in use here
             storage.get(vcon["uuid"])
+            assert watched.spool_figures() is not None
             [resource] = reader.get_metrics_data().resource_metrics
             counts = {
                 (m.name.rpartition(".")[2], *point.attributes.values()): point.count
@@ -608,3 +612,30 @@ print(fine)
 
 def test_the_meter_is_the_global_one_by_default(recorded: Recorded) -> None:
     assert metrics.get_meter_provider() is recorded.meters
+
+
+def test_the_page_has_what_is_really_told(recorded: Recorded, cached: Json) -> None:
+    page = (ROOT / "docs" / "telemetry.md").read_text("utf-8")
+    row = r"^\| `([\w.]+)` \| (?:`\w+`)? \| (\w+)(?:, (\w+))? \|"
+    said = {name: (kind, unit) for name, kind, unit in re.findall(row, page, re.MULTILINE)}
+    with ScriptedServer(BUSY, SAVED) as site, SupabaseStorage(cached) as storage:
+        with SupabaseStorage(cached | {"rest_url": site.url}) as hindered:
+            hindered.save(small_vcon())
+        spooled(storage, small_vcon())
+        storage.replay()
+        storage.save_many([small_vcon(), {}])
+        storage.get(new_uuid())
+        metrics_told, spans = recorded.metrics(), recorded.spans
+    units = {"s": "seconds", "By": "bytes", "1": "", "": ""}
+    kinds = {"Histogram": "histogram", "Sum": "counter", "Gauge": "gauge"}
+    assert said == {
+        name: (kinds[type(metric.data).__name__], units[metric.unit])
+        for name, metric in metrics_told.items()
+    }
+    section = page.partition("\n## Spans\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([\w.]+)`", section))
+    for span in spans:
+        events = [attributes(event) for event in span.events]
+        assert {*attributes(span), *(key for each in events for key in each)} <= named
+        assert re.match(r"storage\.supabase\.(\w+$|postgrest\.|redis\.)", span.name)
+    assert any(span.events for span in spans)
