@@ -231,6 +231,10 @@ class Functions:
         answer = self._database.call("vcon_storage_index_pending_v1", {"p_count": dumps(limit)})
         return bool(loads(answer)["done"])
 
+    def figures(self) -> dict[str, Any]:
+        """Return what monitoring wants to know of the database; as in the SQL."""
+        return self._database.ask("vcon_storage_figures_v1", {})
+
     def version(self) -> str:
         """Return the newest migration that the database has."""
         return str(loads(self._database.call("vcon_storage_version_v1", {})))

@@ -5,6 +5,7 @@ import typer
 from ..local.command import up
 from .backfill import backfill
 from .health import health
+from .metrics import metrics
 from .migrate import migrate
 from .spool import replay, spool_app
 
@@ -18,6 +19,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(migrate)
 app.command()(health)
+app.command()(metrics)
 app.command()(replay)
 app.add_typer(spool_app, name="spool")
 app.command()(backfill)

@@ -36,7 +36,12 @@ def test_every_published_port_is_bound_to_this_machine(name: str) -> None:
 
 def test_what_people_need_is_published_and_nothing_else() -> None:
     published = {name for name, service in SERVICES.items() if service.get("ports")}
-    assert published == {"postgres", "gateway", "redis"}
+    assert published == {"postgres", "gateway", "redis", "exporter"}
+
+
+def test_the_exporter_is_left_out_unless_it_is_asked_for() -> None:
+    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["exporter"]
+    assert SERVICES["exporter"]["profiles"] == ["monitoring"]
 
 
 @pytest.mark.parametrize("name", SERVICES)

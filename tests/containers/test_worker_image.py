@@ -39,6 +39,10 @@ def test_the_storage_and_its_commands_are_in_it(image: str) -> None:
     assert "cache_prefix" in docker("run", "--rm", image, "python", "-c", code)
     program = "conserver-supabase-storage"
     assert "vcon_storage_version_v1" in docker("run", "--rm", image, program, "migrate", "--print")
+    folder = ("--env", "PROMETHEUS_MULTIPROC_DIR=/tmp")
+    assert (
+        docker("run", "--rm", *folder, image, program, "metrics", "--workers-only", "--once") == ""
+    )
 
 
 def test_it_starts_as_the_conservers_own(image: str) -> None:

@@ -34,6 +34,7 @@ NOT_RUN = {
     "docs/contributing.md": 3,
     "docs/deployment.md": 3,
     "docs/index.md": 2,
+    "docs/monitoring.md": 4,
     "docs/testing.md": 3,
 }
 

@@ -64,6 +64,9 @@ def test_what_is_referred_to_is_there() -> None:
             m["name"]: m["mountPath"] for c in pod["containers"] for m in c.get("volumeMounts", ())
         }
         for volume in pod.get("volumes", ()):
+            assert volume["name"] in mounted
+            if "configMap" not in volume:
+                continue
             files = maps[volume["configMap"]["name"]]["data"]
             config = Path(maps["conserver-supabase-environment"]["data"]["CONSERVER_CONFIG_FILE"])
             assert config.parent == Path(mounted[volume["name"]])
@@ -97,7 +100,37 @@ def test_each_container_is_bounded(container: dict[str, Any]) -> None:
 def commands() -> list[list[str]]:
     found = [container["command"] for container in containers() if "command" in container]
     probes = ("livenessProbe", "readinessProbe")
-    return found + [c[p]["exec"]["command"] for c in containers() for p in probes if p in c]
+    asked = [c[p] for c in containers() for p in probes if p in c]
+    return found + [probe["exec"]["command"] for probe in asked if "exec" in probe]
+
+
+def test_workers_count_where_the_container_beside_them_reads() -> None:
+    pod = of_kind("Deployment")["conserver-worker"]["spec"]["template"]["spec"]
+    place = of_kind("ConfigMap")["conserver-supabase-environment"]["data"][
+        "PROMETHEUS_MULTIPROC_DIR"
+    ]
+    assert len(pod["containers"]) == 2
+    for container in pod["containers"]:
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts["metrics"] == place
+    worker, metrics = pod["containers"]
+    assert metrics["image"] == worker["image"]
+    # It takes workers for dead whose ids it does not see.
+    assert "--forget-dead" in metrics["command"]
+    assert pod["shareProcessNamespace"] is True
+    # It needs no key.
+    assert not [source for source in metrics["envFrom"] if "secretRef" in source]
+
+
+@pytest.mark.parametrize("name", ["conserver-worker", "conserver-supabase-exporter"])
+def test_prometheus_is_told_the_port_that_is_listened_on(name: str) -> None:
+    template = of_kind("Deployment")[name]["spec"]["template"]
+    (container,) = [c for c in template["spec"]["containers"] if "metrics" in c.get("command", ())]
+    (port,) = container["ports"]
+    listen = container["command"][container["command"].index("--listen") + 1]
+    assert listen.rpartition(":")[2] == str(port["containerPort"])
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == str(port["containerPort"])
+    assert container["livenessProbe"]["tcpSocket"]["port"] == port["name"]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
