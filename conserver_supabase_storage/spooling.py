@@ -208,13 +208,16 @@ class Spooling:
                 )
                 self._thread.start()
 
-    def replay(self) -> dict[str, int]:
+    def replay(self, done: Callable[[str], None] | None = None) -> dict[str, int]:
         """Replay for a caller, also after `close`. Otherwise as `drain`."""
         self._stop.clear()
-        return self.drain()
+        return self.drain(done)
 
-    def drain(self) -> dict[str, int]:
+    def drain(self, done: Callable[[str], None] | None = None) -> dict[str, int]:
         """Replay what waits, in its order, until nothing waits or Supabase is away again.
+
+        Args:
+            done: called with ``replayed`` or ``failed`` after each.
 
         Returns:
             How many were ``replayed``, put apart as ``failed``, and are still ``waiting``.
@@ -245,10 +248,13 @@ class Spooling:
                     )
                     self.spool.fail(record, str(error))
                     self._stats.count("replay_failed")
-                    counts["failed"] += 1
+                    outcome = "failed"
                 else:
                     self._stats.count("replayed")
-                    counts["replayed"] += 1
+                    outcome = "replayed"
+                counts[outcome] += 1
+                if done is not None:
+                    done(outcome)
             counts["waiting"] = self.spool.size()["waiting"]
         except RedisError as error:
             raise UnavailableError(f"the spool does not answer: {type(error).__name__}") from error

@@ -1,19 +1,58 @@
-"""The commands. Each does one thing that an operator does, and exits with 0 only if it did it."""
+"""The commands. Each does one thing that an operator does, and exits with 0 only if it did it.
+
+A module here imports what is light at its top, and the rest in its command: `health` is called
+every few seconds, and imports them all (tests/operate/test_startup.py).
+"""
+
+from typing import Annotated
 
 import typer
 
-from ..local.command import up
 from .backfill import backfill
+from .common import Commands
 from .health import health
 from .migrate import migrate
 from .spool import replay, spool_app
+from .up import up
 
 app = typer.Typer(
     name="conserver-supabase-storage",
-    help="Supabase storage for the vCon conserver.",
+    cls=Commands,
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # --help and docs/commands.md are made of the same docstrings
     pretty_exceptions_enable=False,
 )
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"conserver-supabase-storage {version('conserver-supabase-storage')}")
+        raise typer.Exit
+
+
+@app.callback()
+def conserver_supabase_storage(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Supabase storage for the vCon conserver.
+
+    The storage's options come from the environment (`SUPABASE_URL`, `SUPABASE_SERVICE_ROLE_KEY`,
+    `REDIS_URL`), from a conserver's config, or from flags, which win:
+
+    ```sh
+    conserver-supabase-storage health
+    conserver-supabase-storage health --config config.yml --storage supabase
+    conserver-supabase-storage health --option total_timeout=2 --json
+    ```
+
+    Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 not
+    (all) done or something is wrong, 2 wrong usage, 130 interrupted.
+    """
+
 
 app.command()(up)
 app.command()(migrate)
