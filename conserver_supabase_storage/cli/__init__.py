@@ -10,8 +10,11 @@ import typer
 
 from .backfill import backfill
 from .common import Commands
+from .delete import delete
+from .get import get
 from .health import health
 from .migrate import migrate
+from .search import search
 from .spool import replay, spool_app
 from .up import up
 
@@ -57,6 +60,9 @@ def conserver_supabase_storage(
 app.command()(up)
 app.command()(migrate)
 app.command()(health)
+app.command()(get)
+app.command()(search)
+app.command()(delete)
 app.command()(replay)
 app.add_typer(spool_app, name="spool")
 app.command()(backfill)

@@ -68,11 +68,13 @@ class Commands(TyperGroup):
 
 
 @contextmanager
-def interruptible(advice: str = "", report: Callable[[], None] | None = None) -> Iterator[None]:
+def interruptible(
+    advice: str | Callable[[], str] = "", report: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Where Ctrl-C ends the block, say how to go on, and exit with 130.
 
     Args:
-        advice: how to go on.
+        advice: how to go on, or what returns that.
         report: called first, to say what was done until then.
     """
     try:
@@ -80,7 +82,8 @@ def interruptible(advice: str = "", report: Callable[[], None] | None = None) ->
     except KeyboardInterrupt:
         if report is not None:
             report()
-        typer.echo(f"interrupted; {advice}" if advice else "interrupted", err=True)
+        said = advice() if callable(advice) else advice
+        typer.echo(f"interrupted; {said}" if said else "interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -101,6 +104,10 @@ def opened(
     from ..storage import SupabaseStorage  # noqa: PLC0415
 
     with errors(), SupabaseStorage(options_of(config, name, given)) as storage:
+        # What the first operation needs is loaded before its time (total_timeout) begins: it takes
+        # seconds on a small machine, and a probe would call Supabase down.
+        import supabase  # noqa: F401, PLC0415
+
         yield storage
 
 
