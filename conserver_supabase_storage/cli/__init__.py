@@ -17,6 +17,7 @@ from .migrate import migrate
 from .search import search
 from .spool import replay, spool_app
 from .up import up
+from .warm import warm
 
 app = typer.Typer(
     name="conserver-supabase-storage",
@@ -63,6 +64,7 @@ app.command()(health)
 app.command()(get)
 app.command()(search)
 app.command()(delete)
+app.command()(warm)
 app.command()(replay)
 app.add_typer(spool_app, name="spool")
 app.command()(backfill)
