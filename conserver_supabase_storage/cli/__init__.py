@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .backfill import backfill
+from .bench import bench
 from .common import Commands
 from .delete import delete
 from .get import get
@@ -68,3 +69,4 @@ app.command()(warm)
 app.command()(replay)
 app.add_typer(spool_app, name="spool")
 app.command()(backfill)
+app.command()(bench)
