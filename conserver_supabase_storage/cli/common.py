@@ -35,12 +35,17 @@ def _names(context: typer.Context, incomplete: str) -> list[str]:
 
 Config = Annotated[
     Path | None,
-    typer.Option("--config", help="The conserver's config.yml. Default: the environment alone."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The conserver's config.yml. Default: the environment alone.",
+    ),
 ]
 Name = Annotated[
     str | None,
     typer.Option(
         "--storage",
+        metavar="NAME",
         help="The storage's name in the config, if several use this module.",
         autocompletion=_names,
     ),

@@ -38,7 +38,7 @@ def warm(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Those in a file, a uuid at the begin of each line; - for standard input.",
+            help="Those in a file, a uuid at the beginning of each line; - for standard input.",
         ),
     ] = None,
     max_bytes: Annotated[
