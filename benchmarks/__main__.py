@@ -6,6 +6,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from conserver_supabase_storage.bench.measure import Case, Figures, chosen, interleave, missed
 from conserver_supabase_storage.local import LocalSupabase
 
 from . import floors, plot, report
@@ -14,7 +15,6 @@ from .counts import Count, count
 from .fresh import Peak, imports, peaks
 from .load import bulk, growth, threads
 from .machine import describe
-from .measure import Case, Figures, chosen, interleave, missed
 from .peers import Peer, postgres
 from .vcons import KINDS
 

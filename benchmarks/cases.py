@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any, Self
 
 from conserver_supabase_storage import SupabaseStorage
+from conserver_supabase_storage.bench.measure import Case, Must
 from conserver_supabase_storage.local import LocalSupabase
 
 from .floors import Floor, RedisFloor, named, raw
-from .measure import Case, Must
 from .vcons import Made, make, with_one_more
 
 type Prepare = Callable[[], Any]

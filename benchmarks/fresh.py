@@ -17,9 +17,9 @@ from pathlib import Path
 import orjson
 
 from conserver_supabase_storage import SupabaseStorage
+from conserver_supabase_storage.bench.measure import Case, Must
 from conserver_supabase_storage.local import LocalSupabase
 
-from .measure import Case, Must
 from .vcons import make
 
 _CLEAR = Path("/proc/self/clear_refs")

@@ -9,13 +9,13 @@ from typing import Any
 
 import psycopg
 
+from conserver_supabase_storage.bench.measure import Case, Must
 from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.migrations import migrate
 
 from . import floors
 from .cases import PAGE, Bench, Call, get, save
 from .floors import named
-from .measure import Case, Must
 from .vcons import Made, make
 
 _THREADS = (1, 4, 16)

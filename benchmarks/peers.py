@@ -14,11 +14,11 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import ConnectionPool
 
 from conserver_supabase_storage import SupabaseStorage
+from conserver_supabase_storage.bench.measure import Case
 from conserver_supabase_storage.local import LocalSupabase
 
 from .cases import Bench, Call, Prepare, get, options_for, save
 from .floors import Floor, named
-from .measure import Case
 from .vcons import Made, make
 
 _UPSERT = (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Picture
 
-from .measure import Figures, missed, ratio
+from conserver_supabase_storage.bench.measure import Figures, missed, ratio
 
 _KEPT, _MISSED, _FREE = "#2a6f97", "#c8553d", "#9aa5ad"
 _TICKS = (0.25, 0.5, 1, 2, 5, 10, 20)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from conserver_supabase_storage.bench.measure import Case, Figure, Figures, missed, ratio
+
 from .counts import Count
 from .fresh import Peak
-from .measure import Case, Figure, Figures, missed, ratio
 
 _MISSED = "**missed**"
 _FIGURES = (

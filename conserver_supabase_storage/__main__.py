@@ -9,7 +9,10 @@ def main() -> None:
         import typer  # noqa: F401, PLC0415  an extra
     except ImportError:
         sys.exit("the command line needs: pip install 'conserver-supabase-storage[cli]'")
-    from .cli import app  # noqa: PLC0415
+    try:
+        from .cli import app  # noqa: PLC0415
+    except KeyboardInterrupt:
+        sys.exit(130)  # as everywhere else (cli/common.py), which is not there yet
 
     app()
 

@@ -5,7 +5,7 @@ The SQL is in ``sql/migrations/`` under the names that the Supabase CLI gives
 ``supabase db push`` and this module see the same state. Needs psycopg (the extra ``cli``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
@@ -57,13 +57,19 @@ def pending(database_url: str, *, schema: str = "public") -> list[Migration]:
         return _pending(connection, schema)
 
 
-def migrate(database_url: str, *, schema: str = "public") -> list[Migration]:
+def migrate(
+    database_url: str,
+    *,
+    schema: str = "public",
+    applied: Callable[[Migration], None] | None = None,
+) -> list[Migration]:
     """Apply what is missing, each migration in a transaction of its own.
 
     Args:
         database_url: a libpq URL of a role that may create tables, such as Supabase's
             ``postgres`` (its direct or session-pooler connection string).
         schema: the schema to migrate; made if it is not there.
+        applied: called with each migration once it is applied.
 
     Returns:
         The migrations that were applied now.
@@ -73,13 +79,15 @@ def migrate(database_url: str, *, schema: str = "public") -> list[Migration]:
         RefusedError: a migration failed; what it did was rolled back.
         ConfigurationError: psycopg is not installed.
     """
-    applied = []
+    found = []
     with _connect(database_url, schema) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         for migration in _pending(connection, schema):
             _apply(connection, migration)
-            applied.append(migration)
-    return applied
+            found.append(migration)
+            if applied is not None:
+                applied(migration)
+    return found
 
 
 def _apply(connection: "Connection", migration: Migration) -> None:

@@ -58,13 +58,16 @@ class Replayer:
                 )
                 self._thread.start()
 
-    def replay(self) -> dict[str, int]:
+    def replay(self, done: Callable[[str], None] | None = None) -> dict[str, int]:
         """Replay for a caller, also after `close`. Otherwise as `drain`."""
         self._stop.clear()
-        return self.drain()
+        return self.drain(done)
 
-    def drain(self) -> dict[str, int]:
+    def drain(self, done: Callable[[str], None] | None = None) -> dict[str, int]:
         """Replay what waits, in its order, until nothing waits or Supabase is away again.
+
+        Args:
+            done: called with ``replayed`` or ``failed`` after each.
 
         Returns:
             How many were ``replayed``, put apart as ``failed``, and are still ``waiting``.
@@ -84,7 +87,10 @@ class Replayer:
                 while not self._stop.is_set() and self._spool.own(owner, lease):
                     if (record := self._spool.next()) is None:
                         break
-                    counts["replayed" if self._replayed(record) else "failed"] += 1
+                    outcome = "replayed" if self._replayed(record) else "failed"
+                    counts[outcome] += 1
+                    if done is not None:
+                        done(outcome)
                 counts["waiting"] = self._spool.size()["waiting"]
             except RedisError as error:
                 what = type(error).__name__

@@ -213,9 +213,9 @@ class Spooling:
         except RedisError as failure:
             self._breaker.trip(failure)
 
-    def replay(self) -> dict[str, int]:
+    def replay(self, done: Callable[[str], None] | None = None) -> dict[str, int]:
         """Replay for a caller, as `Replayer.replay`."""
-        return self._replayer.replay() if self._replayer else dict(NOTHING_REPLAYED)
+        return self._replayer.replay(done) if self._replayer else dict(NOTHING_REPLAYED)
 
     def start(self) -> None:
         """Replay in the background, if that is not under way."""

@@ -274,8 +274,12 @@ class SupabaseStorage:
         """
         return self._telemetry.counts()
 
-    def replay(self) -> dict[str, int]:
+    def replay(self, done: Callable[[str], None] | None = None) -> dict[str, int]:
         """Replay the spooled saves now, in their order, as far as Supabase takes them.
+
+        Args:
+            done: called with ``replayed`` or ``failed`` after each, for those who want to see how
+                far it is.
 
         Returns:
             How many were ``replayed``, set aside as ``failed``, and are still ``waiting`` (another
@@ -285,7 +289,7 @@ class SupabaseStorage:
             UnavailableError: Supabase, or the spool's Redis, is away.
             RefusedError: Supabase would refuse any vCon, for example because of the key.
         """
-        return self._spooling.replay()
+        return self._spooling.replay(done)
 
     def backfill(
         self, limit: int, *, after: str | None = None, count: bool = False

@@ -1,11 +1,10 @@
 """The command for vCons that were there before us: gives them what ours have beside."""
 
-import json
 from typing import Annotated
 
 import typer
 
-from .common import INTERRUPTED, AsJson, Config, Given, Name, opened, progress
+from .common import AsJson, Config, Given, Name, interruptible, opened, print_json, progress
 
 
 def backfill(
@@ -27,38 +26,42 @@ def backfill(
     Those that only another program wrote get a revision: from then on a cache can keep them. All
     are indexed for search. Nothing else of them changes. Both programs can go on meanwhile; after
     an interrupt, run it again: it goes on with what is left.
+
+    ```sh
+    conserver-supabase-storage backfill
+    conserver-supabase-storage backfill --batch-size 100 --json
+    ```
     """
     filled = indexed = 0
     left: int | None = None
-    interrupted = False
-    with opened(config, storage, given) as opened_storage:
-        try:
-            total = opened_storage.backfill(0, count=True)["left"]
-            last: str | None = None
-            with progress("revisions", total, quiet=as_json) as advance:
-                while (done := opened_storage.backfill(batch_size, after=last))["filled"]:
-                    last = done["last"]
-                    filled += done["filled"]
-                    advance(done["filled"])
-            with progress("search", None, quiet=as_json) as advance:
-                complete = False
-                while not complete:
-                    done = opened_storage.index(batch_size)
-                    complete = done["complete"]
-                    indexed += done["indexed"]
-                    if done["seen"]:
-                        advance(done["seen"])
-            # One that was locked may have its revision from whoever changed it.
-            left = opened_storage.backfill(0, count=True)["left"]
-        except KeyboardInterrupt:
-            interrupted = True
-    if as_json:
-        typer.echo(json.dumps({"filled": filled, "indexed": indexed, "left": left}))
-    else:
-        more = f"; {left} are left, run it again" if left else ""
-        typer.echo(f"filled {filled} vCons, indexed {indexed}{more}")
-    if interrupted:
-        typer.echo("interrupted; run it again to go on", err=True)
-        raise typer.Exit(INTERRUPTED)
+
+    def report() -> None:
+        if as_json:
+            print_json({"filled": filled, "indexed": indexed, "left": left})
+        else:
+            more = f"; {left} are left, run it again" if left else ""
+            typer.echo(f"filled {filled} vCons, indexed {indexed}{more}")
+
+    with (
+        interruptible("run it again to go on", report),
+        opened(config, storage, given) as opened_storage,
+    ):
+        total = opened_storage.backfill(0, count=True)["left"]
+        last: str | None = None
+        with progress("revisions", total, quiet=as_json) as advance:
+            while (done := opened_storage.backfill(batch_size, after=last))["filled"]:
+                last = done["last"]
+                filled += done["filled"]
+                advance(done["filled"])
+        with progress("search", None, quiet=as_json) as advance:
+            complete = False
+            while not complete:
+                done = opened_storage.index(batch_size)
+                complete = done["complete"]
+                indexed += done["indexed"]
+                advance(done["seen"])
+        # One that was locked may have its revision from whoever changed it.
+        left = opened_storage.backfill(0, count=True)["left"]
+    report()
     if left:
         raise typer.Exit(1)

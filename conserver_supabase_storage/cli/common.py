@@ -1,27 +1,54 @@
-"""What the commands share: where options come from, how they report, fail and are interrupted."""
+"""What the commands share: where options come from, how they report, fail and are interrupted.
 
+Every command imports this module, and a probe that runs every few seconds waits for it. So what
+costs time (rich, pydantic, the storage with its clients) is imported where it is needed.
+"""
+
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from ..errors import ConfigurationError, StorageError
-from ..storage import SupabaseStorage
+from ..errors import ConfigurationError, InvalidVconError, StorageError
+
+if TYPE_CHECKING:
+    from ..storage import SupabaseStorage
 
 # An interrupt from the keyboard, as shells report it.
 INTERRUPTED = 130
 
 _MODULE = __package__.rpartition(".")[0]
 
+
+def _names(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete --storage from the --config before it. No completion is no error."""
+    try:
+        ours, _ = _storages(Path(context.params["config"]))
+    except (ConfigurationError, KeyError, TypeError):
+        return []
+    return [name for name in ours if name.startswith(incomplete)]
+
+
 Config = Annotated[
     Path | None,
-    typer.Option("--config", help="The conserver's config.yml. Default: the environment alone."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The conserver's config.yml. Default: the environment alone.",
+    ),
 ]
 Name = Annotated[
     str | None,
-    typer.Option("--storage", help="The storage's name in the config, if several use this module."),
+    typer.Option(
+        "--storage",
+        metavar="NAME",
+        help="The storage's name in the config, if several use this module.",
+        autocompletion=_names,
+    ),
 ]
 Given = Annotated[
     list[str] | None,
@@ -36,6 +63,35 @@ Given = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+class Commands(TyperGroup):
+    """The commands, which all end in the same way where they are interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        with interruptible():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def interruptible(
+    advice: str | Callable[[], str] = "", report: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Where Ctrl-C ends the block, say how to go on, and exit with 130.
+
+    Args:
+        advice: how to go on, or what returns that.
+        report: called first, to say what was done until then.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if report is not None:
+            report()
+        said = advice() if callable(advice) else advice
+        typer.echo(f"interrupted; {said}" if said else "interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
 @contextmanager
 def errors() -> Iterator[None]:
     """Show our own errors as one line; a traceback is for defects."""
@@ -48,9 +104,15 @@ def errors() -> Iterator[None]:
 @contextmanager
 def opened(
     config: Path | None, name: str | None, given: list[str] | None = None
-) -> Iterator[SupabaseStorage]:
+) -> "Iterator[SupabaseStorage]":
     """Open the storage of a config, of flags or of the environment; show our errors as one line."""
+    from ..storage import SupabaseStorage  # noqa: PLC0415
+
     with errors(), SupabaseStorage(options_of(config, name, given)) as storage:
+        # What the first operation needs is loaded before its time (total_timeout) begins: it takes
+        # seconds on a small machine, and a probe would call Supabase down.
+        import supabase  # noqa: F401, PLC0415
+
         yield storage
 
 
@@ -60,28 +122,21 @@ def options_of(
     """Read a storage's options from a conserver's config and from flags, which win.
 
     Raises:
-        ConfigurationError: there is no such config, no one storage that is meant, or a flag is not
-            NAME=VALUE.
+        ConfigurationError: there is no such config, or no one storage that is meant.
+        typer.BadParameter: a flag is not NAME=VALUE; the command ends with 2.
     """
     flags: dict[str, Any] = {}
     for text in given or ():
         key, equals, value = text.partition("=")
         if not equals:
-            raise ConfigurationError(f"--option wants NAME=VALUE; {key!r} has no =")
+            raise typer.BadParameter(f"--option wants NAME=VALUE; {key!r} has no =")
         flags[key] = value
     options = _of_config(config, name) if config is not None else None
     return {**(options or {}), **flags} or None
 
 
 def _of_config(config: Path, name: str | None) -> dict[str, Any] | None:
-    import yaml  # noqa: PLC0415
-
-    try:
-        storages = yaml.safe_load(config.read_text("utf-8"))["storages"]
-        ours = [key for key, value in storages.items() if value["module"] == _MODULE]
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
-        text = f"{config} is no conserver config with storages: {type(error).__name__}"
-        raise ConfigurationError(text) from None
+    ours, storages = _storages(config)
     if name is None and len(ours) != 1:
         raise ConfigurationError(f"--storage must say which of {ours} in {config}")
     chosen = name or ours[0]
@@ -91,50 +146,62 @@ def _of_config(config: Path, name: str | None) -> dict[str, Any] | None:
     return options
 
 
+def _storages(config: Path) -> tuple[list[str], dict[str, Any]]:
+    """Return the names of a config's storages that use this module, and all its storages."""
+    import yaml  # noqa: PLC0415
+
+    try:
+        storages = yaml.safe_load(config.read_text("utf-8"))["storages"]
+        ours = [key for key, value in storages.items() if value["module"] == _MODULE]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        text = f"{config} is no conserver config with storages: {type(error).__name__}"
+        raise ConfigurationError(text) from None
+    return ours, storages
+
+
 def fail(text: str) -> NoReturn:
     """End the command with an error."""
     typer.echo(f"error: {text}", err=True)
     raise typer.Exit(1)
 
 
+def canonical(uuids: list[str]) -> list[str]:
+    """Check uuids that were given, each kept once.
+
+    Raises:
+        typer.BadParameter: one is none; the command ends with 2.
+    """
+    from ..document import canonical_uuid  # noqa: PLC0415
+
+    try:
+        return list(dict.fromkeys(canonical_uuid(uuid, uuid) for uuid in uuids))
+    except InvalidVconError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def print_json(value: object) -> None:
+    """Print the one JSON value of a command."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
 @contextmanager
 def progress(name: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal, and elsewhere a line now and then."""
-    from rich.console import Console  # noqa: PLC0415  not for the other commands
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    """Show how far something is, how fast it goes and what time is left.
 
-    class RateColumn(ProgressColumn):
-        def render(self, task: Task) -> str:
-            speed = task.finished_speed or task.speed
-            return "" if speed is None else f"{speed:,.0f}/s"
+    On a terminal as a bar, elsewhere as a line every few seconds and at the end.
 
-    console = Console(stderr=True, quiet=quiet)
-    if not console.is_terminal:
-        done = 0
+    Args:
+        name: of what is counted.
+        total: how many there will be, if that is known.
+        quiet: whether to show nothing.
+    """
+    from . import bars  # noqa: PLC0415
 
-        def tell(count: int) -> None:
-            nonlocal done
-            done += count
-            of = "" if total is None else f" of {total}"
-            console.print(f"{name}: {done}{of}", highlight=False)
-
-        yield tell
-        return
-    columns = (
-        TextColumn(name),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda count: bar.advance(task, count)
+    if quiet:
+        yield lambda _: None
+    elif bars.on_terminal():
+        with bars.bar(name, total) as advance:
+            yield advance
+    else:
+        with bars.lines(name, total) as advance:
+            yield advance

@@ -1,11 +1,10 @@
 """The command for probes: whether a storage can be used."""
 
-import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from .common import AsJson, Config, Given, Name, opened
+from .common import AsJson, Config, Given, Name, errors, opened, options_of, print_json
 
 
 def health(
@@ -22,18 +21,35 @@ def health(
 ) -> None:
     """Say whether the storage can be used: exits with 0 if so, with 1 if not.
 
-    `ok` and `degraded` can be used. Degraded is: Redis is away; slower, and nothing is lost. `down`
-    is: Supabase does not answer, or refuses.
+    - `ok`: Supabase answers, and Redis does, if there is one in the options.
+    - `degraded`: Redis is away. Gets and saves go on without the cache, slower; nothing is lost. It
+      exits with 0.
+    - `down`: Supabase does not answer, or refuses. It exits with 1.
 
-    For a liveness probe take --live: to start a worker again mends no server.
+    For a liveness probe take --live: to start a worker again mends no server. A readiness probe
+    waits for `total_timeout` (10 seconds) at the most.
+
+    ```sh
+    conserver-supabase-storage health --live
+    conserver-supabase-storage health --ready --json --option total_timeout=2
+    ```
     """
     if live and ready:
         raise typer.BadParameter("--live and --ready exclude each other")
-    with opened(config, storage, given) as opened_storage:
-        found = {"status": "ok"} if live else opened_storage.health()
+    found: dict[str, Any] = {"status": "ok"}
+    if live:
+        from ..options import Options  # noqa: PLC0415
+
+        with errors():
+            Options.parse(options_of(config, storage, given))
+    else:
+        with opened(config, storage, given) as opened_storage:
+            found = opened_storage.health()
     if as_json:
-        typer.echo(json.dumps(found))
+        print_json(found)
     else:
         typer.echo("\n".join(f"{name}: {value}" for name, value in found.items()))
+    if found["status"] == "degraded":
+        typer.echo("degraded: slower without Redis; nothing is lost", err=True)
     if found["status"] == "down":
         raise typer.Exit(1)

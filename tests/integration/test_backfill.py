@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -77,10 +78,9 @@ def test_it_fills_what_is_missing_and_nothing_else(theirs: Theirs) -> None:
     assert left(theirs) == COUNT
     done = run(theirs, "--batch-size", "25")
     assert (done.returncode, done.stdout) == (0, f"filled {COUNT} vCons, indexed {COUNT}\n")
-    assert done.stderr.split("\n")[:-1] == [
-        *(f"revisions: {n} of {COUNT}" for n in (25, 50, 60)),
-        *(f"search: {n}" for n in (25, 50, 60)),
-    ]
+    revisions, search = done.stderr.splitlines()
+    assert re.fullmatch(rf"revisions: {COUNT} of {COUNT}, [\d,.]+/s", revisions)
+    assert re.fullmatch(rf"search: {COUNT}, [\d,.]+/s", search)
     assert left(theirs) == 0
     assert theirs.sql.execute(rows.encode()).fetchall() == before
     assert database.count(theirs.sql, "groups") == COUNT - 2

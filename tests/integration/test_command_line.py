@@ -1,5 +1,7 @@
 """The command `migrate`, as an operator runs it. Needs the local Supabase."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
         capture_output=True,
         text=True,
+        env=os.environ | {"COLUMNS": "200", "DATABASE_URL": ""},
     )
 
 
@@ -30,7 +33,11 @@ def test_migrate_says_what_it_would_do_does_it_and_then_has_nothing_to_do(
         0,
         [f"would apply {name}" for name in NAMES],
     )
-    assert run("migrate", "--database-url", url).stdout.startswith(f"applied {NAMES[0]}")
+    as_json = run("migrate", "--database-url", url, "--dry-run", "--json")
+    assert json.loads(as_json.stdout) == {"schema": "public", "applied": [], "pending": NAMES}
+    done = run("migrate", "--database-url", url)
+    assert done.stdout.split("\n")[:-1] == [f"applied {name}" for name in NAMES]
+    assert done.stderr.startswith(f"migrations: {len(NAMES)} of {len(NAMES)}, ")
     again = run("migrate", "--database-url", url)
     assert (again.returncode, again.stdout) == (
         0,
@@ -54,11 +61,14 @@ def test_migrate_writes_files_for_the_supabase_cli(tmp_path: Path) -> None:
     folder = tmp_path / "supabase" / "migrations"
     assert run("migrate", "--copy-to", str(folder)).returncode == 0
     assert sorted(file.name for file in folder.iterdir()) == NAMES
+    again = run("migrate", "--copy-to", str(folder), "--json")
+    assert json.loads(again.stdout) == {"written": [str(folder / name) for name in NAMES]}
+    assert run("migrate", "--print", "--json").returncode == 2
 
 
 def test_migrate_says_what_is_wrong(stack: Supabase) -> None:
     nothing = run("migrate")
-    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert (nothing.returncode, nothing.stdout) == (2, "")
     assert "--database-url" in nothing.stderr
     away = run("migrate", "--database-url", "postgresql://someone:secret@127.0.0.1:1/x")
     assert away.returncode == 1

@@ -25,13 +25,7 @@ with LocalSupabase(migrate=False) as stack:
     print(stack.folder, flush=True)
     sys.stdin.read()
 """
-UP = """
-import typer
-from conserver_supabase_storage.local import command
-app = typer.Typer()
-app.command()(command.up)
-app()
-"""
+UP = [sys.executable, "-m", "conserver_supabase_storage", "up"]
 
 
 def until(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
@@ -124,7 +118,7 @@ def cmdline(pid: int) -> list[str]:
 @contextmanager
 def up(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-c", UP, *arguments],
+        [*UP, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -169,7 +163,7 @@ def test_up_with_data_keeps_them_and_refuses_a_second(tmp_path: Path) -> None:
         with up("--data", str(tmp_path / "kept"), "--json") as process:
             seen.append(json.loads(first_lines(process, 1)))
             second = subprocess.run(
-                [sys.executable, "-c", UP, "--data", str(tmp_path / "kept")],
+                [*UP, "--data", str(tmp_path / "kept")],
                 capture_output=True,
                 text=True,
                 check=False,

@@ -1,6 +1,5 @@
-"""`conserver-supabase-storage up`: a Supabase on this machine, for as long as it runs."""
+"""The command that runs a Supabase on this machine."""
 
-import json
 import signal
 import sys
 import time
@@ -9,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .errors import LocalSupabaseError
+from ..local.errors import LocalSupabaseError
+from .common import AsJson, fail, print_json
 
 _CHECK_SECONDS = 1.0
 
@@ -23,18 +23,24 @@ def up(
             file_okay=False,
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the environment as one JSON object.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run Postgres, PostgREST, Redis and Supabase's gateway here, until Ctrl-C.
 
-    Prints the environment that points a program to them, as lines to paste into a shell.
+    Prints the environment that points a program to them, as lines to paste into a shell (or as one
+    JSON object), once they answer. Needs the extra `local`.
+
+    ```sh
+    conserver-supabase-storage up
+    conserver-supabase-storage up --data ./supabase      # and later goes on with the same data
+    ```
+
+    Ctrl-C is its proper end: it exits with 0 then, and with 1 where it can't start or a server
+    ends.
     """
     if sys.platform == "win32":
-        typer.echo("Error: a local Supabase needs Linux or macOS", err=True)
-        raise typer.Exit(1)
-    from .stack import LocalSupabase  # noqa: PLC0415 - only this command needs it and its extra
+        fail("a local Supabase needs Linux or macOS")
+    from ..local.stack import LocalSupabase  # noqa: PLC0415 - only this command needs its extra
 
     # SIGTERM ends it in good order too; and a shell that starts it in the background has SIGINT
     # ignored, which is put right here.
@@ -43,21 +49,24 @@ def up(
     try:
         typer.echo("Starting a local Supabase ...", err=True)
         with LocalSupabase(data) as stack:
-            typer.echo(_shown(stack.environment(), as_json=as_json))
+            if as_json:
+                print_json(stack.environment())
+            else:
+                typer.echo(_exports(stack.environment()))
             typer.echo("It is up. Press Ctrl-C to stop it.", err=True)
             while True:
                 time.sleep(_CHECK_SECONDS)
                 stack.check()
     except KeyboardInterrupt:
-        typer.echo("Stopped.", err=True)
+        left = "its data is gone (--data keeps it)"
+        if data is not None:
+            left = f"with --data {data} it goes on with the same data"
+        typer.echo(f"Stopped; {left}.", err=True)
     except LocalSupabaseError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail(str(error))
 
 
-def _shown(environment: dict[str, str], *, as_json: bool) -> str:
-    if as_json:
-        return json.dumps(environment)
+def _exports(environment: dict[str, str]) -> str:
     return "\n".join(f"export {name}={_quoted(value)}" for name, value in environment.items())
 
 

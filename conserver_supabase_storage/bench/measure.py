@@ -69,8 +69,19 @@ class Figure:
 type Figures = dict[str, Figure]
 
 
-def interleave(cases: Sequence[Case], rounds: int, warm_up: int = 5) -> Figures:
+def interleave(
+    cases: Sequence[Case],
+    rounds: int,
+    warm_up: int = 5,
+    done: Callable[[int], None] | None = None,
+) -> Figures:
     """Measure cases side by side: one call of each, then the next round, in turns back and forth.
+
+    Args:
+        cases: what to measure.
+        rounds: how often.
+        warm_up: rounds before that, which do not count.
+        done: called with 1 after each round, also of the warm-up.
 
     Returns:
         The figures by the cases' names.
@@ -90,6 +101,8 @@ def interleave(cases: Sequence[Case], rounds: int, warm_up: int = 5) -> Figures:
                 continue
             if number >= warm_up:
                 figure.seconds.append(seconds)
+        if done is not None:
+            done(1)
     return figures
 
 
