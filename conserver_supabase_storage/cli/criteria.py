@@ -3,12 +3,14 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import InvalidQueryError
-from ..query import Query
+
+if TYPE_CHECKING:
+    from ..query import Query
 
 _PANEL = "Criteria (all that are given must match; docs/search.md)"
 
@@ -128,12 +130,14 @@ def with_criteria(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def query_of(criteria: dict[str, Any], **more: Any) -> Query:
+def query_of(criteria: dict[str, Any], **more: Any) -> "Query":
     """Check criteria and what a command adds to them.
 
     Raises:
         typer.BadParameter: a value is impossible; the command ends with 2.
     """
+    from ..query import Query  # noqa: PLC0415  not for the other commands
+
     try:
         return Query.parse(criteria | more)
     except InvalidQueryError as error:
