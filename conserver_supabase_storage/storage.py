@@ -59,7 +59,9 @@ class SupabaseStorage:
         self._search = Search(o, self._functions)
         redis = _redis("redis_url", o.redis_url, o)
         spool = redis
-        if o.spool_url is not None and o.spool_url != o.redis_url:
+        if o.spool_max_count == 0:
+            spool = None
+        elif o.spool_url is not None and o.spool_url != o.redis_url:
             spool = _redis("spool_url", o.spool_url, o)
         self._redis = [client for client in (redis, spool) if client is not None]
         self._cache = CoherentCache(redis, o, self._database, self._freshness, self._stats)

@@ -101,6 +101,68 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_columns_v1(p_after uuid, p_limit integer, p_bytes integer DEFAULT 8000000, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+  v vcons;
+  answers json[] := '{}';
+  answer json;
+  bytes bigint := 0;
+BEGIN
+  FOR v IN
+    SELECT * FROM vcons
+    WHERE (p_after IS NULL OR uuid > p_after) AND (p_tenant IS NULL OR tenant_id = p_tenant)
+    ORDER BY uuid LIMIT p_limit
+  LOOP
+    answer := json_build_object(
+      'uuid', v.uuid,
+      'digest', CASE WHEN NOT EXISTS (SELECT FROM vcon_edited e WHERE e.uuid = v.uuid)
+        THEN v.digest END,
+      'vcons', json_build_object(
+        'as_written', v.as_written, 'vcon_version', v.vcon_version, 'subject', v.subject,
+        'created_at', v.created_at, 'updated_at', v.updated_at, 'extensions', v.extensions,
+        'must_support', v.must_support, 'critical', v.critical, 'redacted', v.redacted,
+        'appended', v.appended, 'amended', v.amended, 'group_data', v.group_data),
+      'parties', (
+        SELECT coalesce(json_agg(row_to_json(r) ORDER BY r.party_index), '[]') FROM (
+          SELECT p.as_written, p.party_index, p.tel, p.sip, p.stir, p.mailto, p.name, p.did,
+            p.validation, p.gmlpos, p.timezone, p.uuid, p.jcard, p.civicaddress, p.data_subject_id,
+            p.metadata
+          FROM parties p WHERE p.vcon_id IN (v.uuid, v.id)) AS r),
+      'dialog', (
+        SELECT coalesce(json_agg(row_to_json(r) ORDER BY r.dialog_index), '[]') FROM (
+          SELECT d.as_written, d.dialog_index, d.type, d.start_time, d.duration_seconds, d.parties,
+            d.originator, d.mediatype, d.filename, d.encoding, d.url, d.content_hash, d.disposition,
+            d.session_id, d.application, d.message_id, d.transferee, d.transferor,
+            d.transfer_target, d.original, d.consultation, d.target_dialog, d.size_bytes, d.metadata
+          FROM dialog d WHERE d.vcon_id IN (v.uuid, v.id)) AS r),
+      'analysis', (
+        SELECT coalesce(json_agg(row_to_json(r) ORDER BY r.analysis_index), '[]') FROM (
+          SELECT a.as_written, a.analysis_index, a.type, a.dialog_indices, a.mediatype, a.filename,
+            a.vendor, a.product, a.schema, a.encoding, a.url, a.content_hash, a.created_at,
+            a.confidence, a.metadata
+          FROM analysis a WHERE a.vcon_id IN (v.uuid, v.id)) AS r),
+      'attachments', (
+        SELECT coalesce(json_agg(row_to_json(r) ORDER BY r.attachment_index), '[]') FROM (
+          SELECT t.as_written, t.attachment_index, t.type, t.purpose, t.start_time, t.party,
+            t.dialog, t.mimetype, t.filename, t.encoding, t.url, t.content_hash, t.size_bytes,
+            t.metadata
+          FROM attachments t WHERE t.vcon_id IN (v.uuid, v.id)) AS r));
+    answers := answers || answer;
+    bytes := bytes + octet_length(answer::text);
+    EXIT WHEN bytes >= p_bytes;
+  END LOOP;
+  RETURN (SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now,
+      'foreign', EXISTS (SELECT FROM pg_trigger
+        WHERE tgrelid = 'dialog'::regclass AND tgname = 'aa_vcon_storage_fit'),
+      'vcons', array_to_json(answers))
+    FROM vcon_storage_cache_state_v1() s);
+END
+$$;
+
 CREATE FUNCTION public.vcon_storage_delete_v1(p_uuid uuid, p_tenant text DEFAULT NULL::text, p_touch boolean DEFAULT false, p_deadline double precision DEFAULT NULL::double precision) RETURNS json
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -1122,6 +1184,39 @@ BEGIN
 END
 $_$;
 
+CREATE FUNCTION public.vcon_storage_many_v1(p_uuids uuid[], p_rows boolean DEFAULT false, p_bytes integer DEFAULT 8000000, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  next_uuid uuid;
+  v vcons;
+  edited boolean;
+  answers json[] := '{}';
+  answer json;
+  bytes bigint := 0;
+  seen integer := 0;
+BEGIN
+  FOREACH next_uuid IN ARRAY p_uuids LOOP
+    seen := seen + 1;
+    SELECT * INTO v FROM vcons
+      WHERE uuid = next_uuid AND (p_tenant IS NULL OR tenant_id = p_tenant);
+    CONTINUE WHEN NOT FOUND;
+    edited := EXISTS (SELECT FROM vcon_edited e WHERE e.uuid = next_uuid);
+    answer := json_build_array(v.uuid,
+      CASE WHEN NOT edited AND v.tenant_id IS NOT DISTINCT FROM p_tenant THEN v.revision END,
+      CASE WHEN NOT edited THEN v.digest END,
+      CASE WHEN p_rows THEN vcon_storage_rows_v2(v) END);
+    answers := answers || answer;
+    bytes := bytes + octet_length(answer::text);
+    EXIT WHEN bytes >= p_bytes;
+  END LOOP;
+  RETURN (SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now,
+      'seen', seen, 'vcons', array_to_json(answers))
+    FROM vcon_storage_cache_state_v1() s);
+END
+$$;
+
 CREATE FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO 'public', 'pg_temp'
@@ -2084,7 +2179,23 @@ $$;
 CREATE FUNCTION public.vcon_storage_version_v1() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'public', 'pg_temp'
-    AS $$ SELECT '20261125100000' $$;
+    AS $$ SELECT '20261125140000' $$;
+
+CREATE FUNCTION public.vcon_storage_walk_v1(p_after uuid, p_limit integer, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  RETURN (SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now, 'vcons', (
+      SELECT coalesce(json_agg(json_build_array(v.uuid, CASE WHEN v.as_written IS NULL
+          THEN to_json(v.created_at) ELSE v.as_written -> 'created_at' END) ORDER BY v.uuid), '[]')
+      FROM (
+        SELECT * FROM vcons
+        WHERE (p_after IS NULL OR uuid > p_after) AND (p_tenant IS NULL OR tenant_id = p_tenant)
+        ORDER BY uuid LIMIT p_limit) AS v))
+    FROM vcon_storage_cache_state_v1() s);
+END
+$$;
 
 CREATE FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE
@@ -2375,6 +2486,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_body_v1(p_body text) TO service_role;
 REVOKE ALL ON FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off boolean, OUT now double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off boolean, OUT now double precision) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_columns_v1(p_after uuid, p_limit integer, p_bytes integer, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_columns_v1(p_after uuid, p_limit integer, p_bytes integer, p_tenant text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_delete_v1(p_uuid uuid, p_tenant text, p_touch boolean, p_deadline double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_delete_v1(p_uuid uuid, p_tenant text, p_touch boolean, p_deadline double precision) TO service_role;
 
@@ -2449,6 +2563,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_lock_v1(p_uuid uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_mailto_v1(p_mailto text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_mailto_v1(p_mailto text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_many_v1(p_uuids uuid[], p_rows boolean, p_bytes integer, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_many_v1(p_uuids uuid[], p_rows boolean, p_bytes integer, p_tenant text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) TO service_role;
@@ -2525,6 +2642,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_vector_schema_v1() TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_version_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_version_v1() TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_walk_v1(p_after uuid, p_limit integer, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_walk_v1(p_after uuid, p_limit integer, p_tenant text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) TO service_role;

@@ -5,6 +5,7 @@ import typer
 from ..local.command import up
 from .backfill import backfill
 from .health import health
+from .import_ import import_
 from .migrate import migrate
 from .spool import replay, spool_app
 
@@ -21,3 +22,4 @@ app.command()(health)
 app.command()(replay)
 app.add_typer(spool_app, name="spool")
 app.command()(backfill)
+app.command("import")(import_)

@@ -1,5 +1,6 @@
 """What the commands share: where options come from, how they report, fail and are interrupted."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,23 @@ Given = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@contextmanager
+def interruptible(advice: str = "", report: Callable[[], None] | None = None) -> Iterator[None]:
+    """Where Ctrl-C ends the block, say how to go on, and exit with 130.
+
+    Args:
+        advice: how to go on.
+        report: called first, to say what was done until then.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if report is not None:
+            report()
+        typer.echo(f"interrupted; {advice}" if advice else "interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager
@@ -74,14 +92,7 @@ def options_of(
 
 
 def _of_config(config: Path, name: str | None) -> dict[str, Any] | None:
-    import yaml  # noqa: PLC0415
-
-    try:
-        storages = yaml.safe_load(config.read_text("utf-8"))["storages"]
-        ours = [key for key, value in storages.items() if value["module"] == _MODULE]
-    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
-        text = f"{config} is no conserver config with storages: {type(error).__name__}"
-        raise ConfigurationError(text) from None
+    ours, storages = _storages(config)
     if name is None and len(ours) != 1:
         raise ConfigurationError(f"--storage must say which of {ours} in {config}")
     chosen = name or ours[0]
@@ -91,10 +102,28 @@ def _of_config(config: Path, name: str | None) -> dict[str, Any] | None:
     return options
 
 
+def _storages(config: Path) -> tuple[list[str], dict[str, Any]]:
+    """Return the names of a config's storages that use this module, and all its storages."""
+    import yaml  # noqa: PLC0415
+
+    try:
+        storages = yaml.safe_load(config.read_text("utf-8"))["storages"]
+        ours = [key for key, value in storages.items() if value["module"] == _MODULE]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        text = f"{config} is no conserver config with storages: {type(error).__name__}"
+        raise ConfigurationError(text) from None
+    return ours, storages
+
+
 def fail(text: str) -> NoReturn:
     """End the command with an error."""
     typer.echo(f"error: {text}", err=True)
     raise typer.Exit(1)
+
+
+def print_json(value: object) -> None:
+    """Print the one JSON value of a command."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
 
 
 @contextmanager
