@@ -4,6 +4,7 @@ import typer
 
 from ..local.command import up
 from .backfill import backfill
+from .export import export
 from .health import health
 from .import_ import import_
 from .migrate import migrate
@@ -23,3 +24,4 @@ app.command()(replay)
 app.add_typer(spool_app, name="spool")
 app.command()(backfill)
 app.command("import")(import_)
+app.command()(export)

@@ -35,7 +35,7 @@ def source_errors() -> Iterator[None]:
     except SourceError as error:
         fail(str(error))
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
+        fail(": ".join(str(part) for part in (error.filename, error.strerror) if part))
 
 
 def chosen_sources(
