@@ -9,6 +9,7 @@ from .health import health
 from .import_ import import_
 from .migrate import migrate
 from .spool import replay, spool_app
+from .verify import verify
 
 app = typer.Typer(
     name="conserver-supabase-storage",
@@ -25,3 +26,4 @@ app.add_typer(spool_app, name="spool")
 app.command()(backfill)
 app.command("import")(import_)
 app.command()(export)
+app.command()(verify)
