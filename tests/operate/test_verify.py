@@ -251,6 +251,19 @@ def test_a_column_that_was_spoiled_is_found(place: Own, change: str, what: str) 
     assert "SECRET" not in done.output
 
 
+def test_a_column_that_was_spoiled_can_be_mended(place: Own, tmp_path: Path) -> None:
+    vcon = small_vcon()
+    place.storage.save(vcon)
+    with behind_the_triggers(place.sql):
+        place.sql.execute("UPDATE parties SET tel = 'other'")
+    assert len(told(place.run("verify", "--columns", "--json"))) == 2
+    place.sql.execute("UPDATE vcons SET digest = NULL")
+    out = str(tmp_path)
+    assert place.run("export", "--to", out, "--uuid", vcon["uuid"]).exit_code == 0
+    assert "1 saved" in place.run("import", out).stdout
+    assert place.run("verify", "--columns", out).exit_code == 0
+
+
 def test_columns_go_on_after_a_vcon(own: Own) -> None:
     saved = sorted(vcon["uuid"] for vcon in (small_vcon() for _ in range(5)))
     own.storage.save_many(small_vcon(uuid) for uuid in saved)
