@@ -1,8 +1,8 @@
 """Every block of code in the README and in docs/ runs. Needs the local Supabase.
 
 A page's blocks run in their order: Python in one namespace, with an open `storage`; a shell block
-in a folder with a config.yml, deploy/ and some files of vCons; SQL as the database's owner. YAML and
-JSON are loaded, and the options of a storage checked; a config is then there under the page's name.
+in a folder with a config.yml, deploy/ and some files of vCons; SQL as the database's owner. YAML
+and JSON are loaded, and the options of a storage checked; a config is then there, PAGE.yml.
 The environment is the local Supabase's.
 """
 
