@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -118,15 +119,31 @@ class Cache:
 
     def clear(self) -> int:
         """Throw away all entries under the prefix; return how many there were."""
-        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
         count = 0
-        for key in self._redis.scan_iter(match=pattern, count=1000):
-            uuid = text_of(key)[len(self._prefix) + 1 : -1]
+        for uuid in self.uuids():
             writer = token()  # as a change, so that no fill under way brings it back
             self.begin(uuid, writer)
             self.complete(uuid, writer, None)
             count += 1
         return count
+
+    def uuids(self) -> Iterator[str]:
+        """Go through the uuids that have an entry under the prefix; one may come twice."""
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._prefix) + "{*}"
+        for key in self._redis.scan_iter(match=pattern, count=1000):
+            yield text_of(key)[len(self._prefix) + 1 : -1]
+
+    def peek(self, uuid: str) -> bytes | None:
+        """Return what stands in an entry's place, whatever it is; None for nothing, or no text."""
+        from redis.exceptions import ResponseError  # noqa: PLC0415
+
+        try:
+            value = self._redis.get(self._keys(uuid)[0])
+        except ResponseError as error:
+            if str(error).startswith("WRONGTYPE"):
+                return None
+            raise
+        return value if isinstance(value, bytes) else None
 
     @redis_call
     def uptime(self) -> float:

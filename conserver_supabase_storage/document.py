@@ -6,7 +6,7 @@ pass is refused with the path of the member that is to blame.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from math import isfinite
@@ -147,6 +147,25 @@ def loads(text: bytes | str) -> Any:
     return parser(text.encode() if isinstance(text, str) else text)(text)
 
 
+def exact_number(text: str) -> float | Decimal:
+    """Read a decimal as a float where `dumps` writes that as it was, else as a Decimal."""
+    value = float(text)
+    return value if repr(value) == text or orjson.dumps(value) == text.encode() else Decimal(text)
+
+
+def path_of(steps: Iterable[str | int]) -> str:
+    """Write the names and indices that lead to a value as one text, like ``dialog[2].body``."""
+    text = ""
+    for step in steps:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step.isidentifier():
+            text += f".{step}"
+        else:
+            text += f"[{step!a}]"
+    return text.removeprefix(".")
+
+
 def _quickly(text: bytes | str) -> Any:
     try:
         return orjson.loads(text)
@@ -172,7 +191,7 @@ def _parse(text: str | bytes | bytearray) -> object:
     try:
         return json.loads(
             text,
-            parse_float=_exact_number,
+            parse_float=exact_number,
             parse_constant=_no_constant,
             object_pairs_hook=_no_duplicates,
         )
@@ -187,12 +206,6 @@ def _parse(text: str | bytes | bytearray) -> object:
         raise InvalidVconError("is nested too deeply to be read as JSON") from None
     except ValueError:
         raise InvalidVconError("holds an integer with more than 4,300 digits") from None
-
-
-def _exact_number(text: str) -> float | Decimal:
-    """Read a decimal as a float where that keeps every digit, else as a Decimal."""
-    value = float(text)
-    return value if repr(value) == text else Decimal(text)
 
 
 def _no_constant(name: str) -> object:
@@ -217,15 +230,7 @@ class _UnstorableError(Exception):
         self.steps: list[str | int] = []
 
     def path(self) -> str:
-        text = ""
-        for step in reversed(self.steps):
-            if isinstance(step, int):
-                text += f"[{step}]"
-            elif step.isidentifier():
-                text += f".{step}"
-            else:
-                text += f"[{step!a}]"
-        return text.removeprefix(".")
+        return path_of(reversed(self.steps))
 
 
 def _check(value: Any) -> None:

@@ -34,12 +34,14 @@ class Prepared(NamedTuple):
         head: of ``p_vcons``: JSON text of an object that is not closed.
         parts: its rows of each table that it has any in, as JSON text.
         rows: the same, as `rows.vcon.to_rows` returns them.
+        digest: of the rows; the database knows a vCon that is the same by it.
     """
 
     uuid: str
     head: bytes
     parts: dict[str, bytes]
     rows: dict[str, Any]
+    digest: str
 
     @property
     def size(self) -> int:
@@ -117,7 +119,7 @@ class Functions:
             head += b',"touch":true'
         if not_after is not None:
             head += b',"not_after":%b' % dumps(not_after)
-        return Prepared(uuid, head, parts, rows)
+        return Prepared(uuid, head, parts, rows, digest.hexdigest())
 
     def save(
         self,

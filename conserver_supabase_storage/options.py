@@ -75,7 +75,7 @@ class Options(BaseModel):
         memory_bytes: bytes of cached vCons that are kept in the process as well; 0 for none.
         tenant: whose vCons these are: rows and keys are kept apart from other tenants'.
         spool_url: the Redis for saves that can't be made yet; None for `redis_url`.
-        spool_max_count: the most vCons that the spool holds.
+        spool_max_count: the most vCons that the spool holds; 0 for no spool.
         spool_max_bytes: the most bytes that the spool holds.
         spool_raises: whether a save that was spooled raises UnavailableError all the same.
     """

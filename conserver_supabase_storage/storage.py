@@ -58,7 +58,9 @@ class SupabaseStorage:
         self._search = Search(o, self._functions)
         redis = client("redis_url", o.redis_url, o.redis_timeout)
         spool = redis
-        if o.spool_url is not None and o.spool_url != o.redis_url:
+        if o.spool_max_count == 0:
+            spool = None
+        elif o.spool_url is not None and o.spool_url != o.redis_url:
             spool = client("spool_url", o.spool_url, o.redis_timeout)
         self._redis = [each for each in (redis, spool) if each is not None]
         self._cache = CoherentCache(redis, o, self._database, self._freshness, self._telemetry)

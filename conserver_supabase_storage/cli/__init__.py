@@ -12,13 +12,16 @@ from .backfill import backfill
 from .bench import bench
 from .common import Commands
 from .delete import delete
+from .export import export
 from .get import get
 from .health import health
+from .import_ import import_
 from .metrics import metrics
 from .migrate import migrate
 from .search import search
 from .spool import replay, spool_app
 from .up import up
+from .verify import verify
 from .warm import warm
 
 app = typer.Typer(
@@ -72,3 +75,6 @@ app.command()(replay)
 app.add_typer(spool_app, name="spool")
 app.command()(backfill)
 app.command()(bench)
+app.command("import")(import_)
+app.command()(export)
+app.command()(verify)

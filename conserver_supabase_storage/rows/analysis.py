@@ -22,5 +22,7 @@ _ANALYSIS = Part(
     },
 )
 
+COLUMNS = _ANALYSIS.columns
+
 to_rows = _ANALYSIS.to_rows
 from_rows = _ANALYSIS.from_rows

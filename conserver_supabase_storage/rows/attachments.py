@@ -22,5 +22,7 @@ _ATTACHMENTS = Part(
     },
 )
 
+COLUMNS = _ATTACHMENTS.columns
+
 to_rows = _ATTACHMENTS.to_rows
 from_rows = _ATTACHMENTS.from_rows

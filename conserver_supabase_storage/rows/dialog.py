@@ -31,5 +31,7 @@ _DIALOG = Part(
     },
 )
 
+COLUMNS = _DIALOG.columns
+
 to_rows = _DIALOG.to_rows
 from_rows = _DIALOG.from_rows

@@ -36,7 +36,7 @@ class Part:
     def __init__(
         self,
         index: str,
-        columns: Mapping[str, tuple[tuple[str, ...], Convert]],
+        columns: "Columns",
         *,
         has_body: bool = True,
         careful: Mapping[str, Convert] | None = None,
@@ -46,6 +46,11 @@ class Part:
         self._targets = targets(columns)
         self._has_body = has_body
         self._careful = careful or {}
+
+    @property
+    def columns(self) -> "Columns":
+        """The typed columns."""
+        return self._columns
 
     def to_rows(self, parts: Iterable[Mapping[str, Any]], *, careful: bool = False) -> list[Row]:
         """Turn parts into rows; a column that would be null is left out.
@@ -92,7 +97,7 @@ class Part:
         part = {
             members[0]: row[column]
             for column, (members, _) in self._columns.items()
-            if row.get(column) is not None and members[0] not in _NOT_MEMBERS
+            if row.get(column) is not None and members[0] not in NOT_MEMBERS
         }
         for member in _AS_IT_IS:
             if row.get(member) is not None:
@@ -104,14 +109,17 @@ class Part:
 _AS_IT_IS = ("party_history", "body")
 
 # Columns that another program keeps for itself: what it writes there is no member of the vCon.
-_NOT_MEMBERS = frozenset({"metadata", "size_bytes", "data_subject_id", "created_at"})
+NOT_MEMBERS = frozenset({"metadata", "size_bytes", "data_subject_id", "created_at"})
 
+
+# Of a typed column: the members that it is filled from, the first that is there, and how.
+type Columns = Mapping[str, tuple[tuple[str, ...], Convert]]
 
 # Of a member: the columns that it fills, how, and the members that come before it.
 type Targets = Mapping[str, list[tuple[str, Convert, tuple[str, ...]]]]
 
 
-def targets(columns: Mapping[str, tuple[tuple[str, ...], Convert]]) -> Targets:
+def targets(columns: Columns) -> Targets:
     """Turn a table's columns around: a part has few of the members that there are columns for."""
     found: dict[str, list[tuple[str, Convert, tuple[str, ...]]]] = {}
     for column, (members, convert) in columns.items():

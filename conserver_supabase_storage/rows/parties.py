@@ -25,5 +25,7 @@ _PARTIES = Part(
     careful={"uuid": c.uuid},
 )
 
+COLUMNS = _PARTIES.columns
+
 to_rows = _PARTIES.to_rows
 from_rows = _PARTIES.from_rows

@@ -19,7 +19,7 @@ _TABLES = {
     "attachments": attachments,
 }
 
-_COLUMNS = {
+COLUMNS = {
     "vcon_version": (("vcon",), c.version),
     "subject": (("subject",), c.subject),
     "created_at": (("created_at",), c.timestamp),
@@ -33,7 +33,7 @@ _COLUMNS = {
     "group_data": (("group",), c.document),
 }
 
-_TARGETS = targets(_COLUMNS)
+_TARGETS = targets(COLUMNS)
 
 # Which member a header column of another program's row stands for, with the value that its schema
 # gives to a vCon that has no such member.

@@ -1,10 +1,12 @@
 """Every block of code in the README and in docs/ runs. Needs the local Supabase.
 
 A page's blocks run in their order: Python in one namespace, with an open `storage`; a shell block
-in a folder with a config.yml and deploy/; SQL as the database's owner. YAML and JSON are loaded,
-and the options of a storage checked. The environment is the local Supabase's.
+in a folder with a config.yml, deploy/ and some files of vCons; SQL as the database's owner. YAML
+and JSON are loaded, and the options of a storage checked; a config is then there, PAGE.yml.
+The environment is the local Supabase's.
 """
 
+import gzip
 import json
 import os
 import shutil
@@ -68,14 +70,27 @@ def test_every_block_runs(
         monkeypatch.setenv(variable, value)
     shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns(".env"))
     shutil.copy(ROOT / "config.example.yml", tmp_path / "config.yml")
+    _lay_out(tmp_path)
     with SupabaseStorage(_options(own)) as storage:
         names: dict[str, Any] = {"storage": storage}
         for block in todo:
             try:
                 _run(block, own, tmp_path, names)
+                if block.language == "yaml" and "storages:" in block.code:
+                    (tmp_path / f"{page.stem}.yml").write_text(block.code, "utf-8")
             except Exception as error:
                 error.add_note(f"{name(page)}, the {block.language} block at line {block.line}")
                 raise
+
+
+def _lay_out(folder: Path) -> None:
+    """Put files of vCons where the pages expect some."""
+    for path in ("old-vcons/2026/03/01/a.json", "calls/b.vcon", "archive/2026/c.vcon"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(json.dumps(small_vcon()), "utf-8")
+    (folder / "more.jsonl.gz").write_bytes(gzip.compress(json.dumps(small_vcon()).encode()))
+    mend = small_vcon("01928cb4-1c5f-8c4a-b5f0-0a1b2c3d4e5f")
+    (folder / "calls/mend.vcon").write_text(json.dumps(mend), "utf-8")
 
 
 def _run(block: Block, own: Supabase, folder: Path, names: dict[str, Any]) -> None:
