@@ -4,6 +4,7 @@ import typer
 
 from ..local.command import up
 from .backfill import backfill
+from .doctor import doctor
 from .health import health
 from .migrate import migrate
 from .spool import replay, spool_app
@@ -17,6 +18,7 @@ app = typer.Typer(
 
 app.command()(up)
 app.command()(migrate)
+app.command()(doctor)
 app.command()(health)
 app.command()(replay)
 app.add_typer(spool_app, name="spool")
