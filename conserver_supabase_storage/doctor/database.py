@@ -142,4 +142,6 @@ def _refused(error: RefusedError, options: Options, key_fits: bool) -> Finding:
                 f"{schema_name}.vcon_storage_doctor_v1 TO service_role. Then run doctor again."
             )
         return broken("access", text, fix)
+    if "not as PostgREST does" in text:
+        fix = "Give the Supabase project's URL as url, or PostgREST's own as rest_url."
     return _wants_tls(options) or broken("postgrest", text, fix)
