@@ -160,7 +160,7 @@ def _others(name: str, redis: "Redis", seen: _Seen, options: Options) -> Iterato
             continue  # another tenant's, who replays it
         if key.endswith(":queue") and (waiting := redis.zcard(key)):
             yield warning(
-                f"{name} spool",
+                f"{name} other spool",
                 f"{waiting:,} saves wait under {prefix!r}, which this storage does not replay",
                 "If they are for this project: conserver-supabase-storage replay "
                 f"-o cache_prefix={prefix}",

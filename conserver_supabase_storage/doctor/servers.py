@@ -124,7 +124,8 @@ def _connected(target: Target, redis: "Redis") -> Generator[Finding, None, dict[
         yield broken(target.name, text, "Give the user +info, +@scripting, +@read and +@write.")
     except (RedisError, TimeoutError) as error:
         said = str(error).rstrip(".") or type(error).__name__
-        yield broken(target.name, f"{where} can't be used: {said}", _way(target.url))
+        fix = _permit(said) or _way(target.url)
+        yield broken(target.name, f"{where} can't be used: {said}", fix)
     else:
         yield ok(target.name, f"{where} answers")
         if target.url.startswith("redis://") and not is_near(split(target.url).hostname or ""):
@@ -178,7 +179,8 @@ def _writes(target: Target, redis: "Redis", options: Options) -> Iterator[Findin
             run([key])
             took.append(time.monotonic() - began)
     except RedisError as error:
-        yield broken(f"{target.name} writes", f"refused: {error}", _permit(str(error)))
+        fix = _permit(str(error)) or "Look up the error in the manual of Redis."
+        yield broken(f"{target.name} writes", f"refused: {error}", fix)
         return
     yield ok(f"{target.name} writes", "scripts may write")
     usual = statistics.median(took)
@@ -190,17 +192,17 @@ def _writes(target: Target, redis: "Redis", options: Options) -> Iterator[Findin
         yield ok(f"{target.name} latency", text)
 
 
-def _permit(said: str) -> str:
+def _permit(said: str) -> str | None:
+    """Return what makes Redis do what it refuses."""
     fixes = {
         "read only replica": "Give the URL of the primary, not of a replica.",
         "unknown command": "Allow EVAL and EVALSHA: without them there is no cache and no spool.",
         "no permissions": "Give its user +@scripting, +@read and +@write on our keys.",
         "used memory": "Raise its maxmemory, or give cache and spool a Redis of their own.",
-        "misconf": "Free the disk that it saves to: it refuses writes until a snapshot works.",
+        "misconf": "Free the disk that it saves to: it refuses all until a snapshot works.",
         "replicas": "Start its replicas, or lower min-replicas-to-write.",
     }
-    found = [fix for words, fix in fixes.items() if words in said.lower()]
-    return found[0] if found else "Look up the error in the manual of Redis."
+    return next((fix for words, fix in fixes.items() if words in said.lower()), None)
 
 
 def _memory(target: Target, info: dict[str, Any]) -> Iterator[Finding]:
