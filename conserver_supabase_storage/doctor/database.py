@@ -99,7 +99,11 @@ def _older(database: Database, options: Options) -> Finding:
 
 
 def _unavailable(error: UnavailableError, options: Options) -> Iterator[Finding]:
-    if finding := _wants_tls(options):
+    import httpcore  # noqa: PLC0415
+
+    # Who is silent now would be so again; one that wants TLS hangs up.
+    silent = isinstance(error.__cause__, httpcore.TimeoutException)
+    if not silent and (finding := _wants_tls(options)):
         yield finding
     else:
         yield broken(
