@@ -256,15 +256,36 @@ def test_an_older_database(tmp_path: Path, stack: Supabase, left_out: int) -> No
     )
 
 
-def test_a_database_of_a_newer_release(tmp_path: Path, place: Place) -> None:
-    version = "CREATE OR REPLACE FUNCTION vcon_storage_version_v1() RETURNS text LANGUAGE sql AS %s"
-    place.sql.execute(version.replace("%s", "$$ SELECT '29990101000000' $$").encode())
+@contextmanager
+def saying(place: Place, version: str) -> Iterator[None]:
+    """The database is of another release, which has what it takes to be asked, too."""
+    place.sql.execute(
+        "CREATE OR REPLACE FUNCTION vcon_storage_version_v1() RETURNS text LANGUAGE sql"
+        f" SET search_path = public, pg_temp AS $$ SELECT '{version}' $$".encode()
+    )
     try:
-        report = diagnose(tmp_path, place.options)
+        yield
     finally:
         place.sql.execute(migrations()[-1].sql.encode())
+
+
+def test_a_database_of_a_newer_release(tmp_path: Path, place: Place) -> None:
+    place.sql.execute("CREATE FUNCTION vcon_storage_owners_v9() RETURNS int LANGUAGE sql RETURN 1")
+    place.sql.execute(
+        "REVOKE ALL ON FUNCTION vcon_storage_owners_v9 FROM PUBLIC, service_role, anon"
+    )
+    place.sql.execute("REVOKE ALL ON FUNCTION vcon_storage_owners_v9 FROM authenticated")
+    with saying(place, "29990101000000"):
+        report = diagnose(tmp_path, place.options)
+    place.sql.execute("DROP FUNCTION vcon_storage_owners_v9")
     assert "newer release" in report["migrations"]["text"]
     assert report.exit_code == 0
+
+
+def test_a_database_of_an_older_release_that_can_be_asked(tmp_path: Path, place: Place) -> None:
+    with saying(place, "20261124120000"):
+        report = diagnose(tmp_path, place.options)
+    report.assert_only("migrations", "broken", migrations()[-1].version, "migrate")
 
 
 def test_a_schema_that_is_not_exposed(tmp_path: Path, place: Place) -> None:
