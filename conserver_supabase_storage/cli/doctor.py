@@ -27,16 +27,18 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at everything that the storage depends on, and say how to mend what is wrong.
+    """Look at all that the storage needs, and say how to mend what is wrong.
 
-    Options and key, DNS, TLS, PostgREST, migrations, rights, row-level security, timeouts,
-    extensions, clocks, each Redis with its keys, and the installed versions. It changes nothing,
-    and takes some seconds at most. Begin here when something does not work:
+    It looks at options and key, DNS and TLS, PostgREST, migrations, rights,
+    row-level security, timeouts, extensions, clocks, each Redis with its keys,
+    and the installed versions. It changes nothing, and takes some seconds at
+    most. Begin here when something does not work:
 
     conserver-supabase-storage doctor --config config.yml
 
-    Each line is `ok`, `warning` (it works, and will hurt some day), `broken`, or `skipped` (a check
-    before it failed). Exits with 0 if nothing is broken, with 1 if something is.
+    Each line is `ok`, `warning` (it works, and will hurt some day), `broken`,
+    or `skipped` (a check before it failed). Exits with 0 if nothing is broken,
+    with 1 if something is.
     """
     findings: list[Finding] = []
     for finding in examine(lambda: options_of(config, storage, given)):
