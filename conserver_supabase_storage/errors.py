@@ -17,7 +17,15 @@ class StorageError(Exception):
 
 
 class ConfigurationError(StorageError, ValueError):
-    """The options can't be used as they are. The text names each option and what would be right."""
+    """The options can't be used as they are. The text names each option and what would be right.
+
+    Attributes:
+        problems: what is wrong, one by one; the text has them all.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class InvalidVconError(StorageError, ValueError):

@@ -154,7 +154,7 @@ class Options(BaseModel):
             wrong += _explain(error)
         # Outside of the except: pydantic's own text, as a context, repeats values, keys among them.
         if found is None or wrong:
-            raise ConfigurationError("; ".join(wrong))
+            raise ConfigurationError(*wrong)
         return found
 
     @field_validator("url", "rest_url")

@@ -12,6 +12,7 @@ from .backfill import backfill
 from .bench import bench
 from .common import Commands
 from .delete import delete
+from .doctor import doctor
 from .export import export
 from .get import get
 from .health import health
@@ -65,6 +66,7 @@ def conserver_supabase_storage(
 
 app.command()(up)
 app.command()(migrate)
+app.command()(doctor)
 app.command()(health)
 app.command()(metrics)
 app.command()(get)

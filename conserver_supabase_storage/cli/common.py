@@ -143,6 +143,8 @@ def _of_config(config: Path, name: str | None) -> dict[str, Any] | None:
     if chosen not in storages:
         raise ConfigurationError(f"{config} has no storage {chosen!r}")
     options: dict[str, Any] | None = storages[chosen].get("options")
+    if options is not None and not isinstance(options, dict):
+        raise ConfigurationError(f"the options of {chosen} in {config} are no mapping")
     return options
 
 

@@ -8,6 +8,7 @@ No package registry has the module; without it they are skipped, and the report 
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from conserver_supabase_storage import SupabaseStorage
 from conserver_supabase_storage.registry import registry
 
 from ..home import Supabase
+from ..operate.diagnosis import diagnose
 from ..vcons import Json, new_uuid, small_vcon
 
 # conftest.py reports by name which of these ran.
@@ -144,3 +146,14 @@ def test_the_trap_is_real(json_redis: "Redis") -> None:
     with pytest.raises(ResponseError, match="wrong Redis type"):
         json_redis.execute_command("JSON.GET", key)  # type: ignore[no-untyped-call]
     json_redis.delete(key)
+
+
+@with_json
+def test_doctor_knows_the_conservers_redis_by_its_records(
+    tmp_path: Path, stack: Supabase, redis_url: str, document: Json
+) -> None:
+    """Also where nobody says by REDIS_URL that it is the conserver's."""
+    options = {"rest_url": stack.rest_url, "key": stack.service_role_key, "redis_url": redis_url}
+    assert "the conserver's own" in diagnose(tmp_path, options)["redis owner"]["text"]
+    shared = diagnose(tmp_path, options | {"cache_prefix": "vcon:"})
+    shared.assert_only("redis owner", "broken", "would overwrite its records")
