@@ -54,7 +54,7 @@ class SupabaseStorage:
         self._flights = Flights()
         self._stats = Stats()
         self._functions = Functions(o, self._database, self._freshness)
-        self._indexer = Indexer(self._functions.index_pending)
+        self._indexer = Indexer(lambda count: self._functions.index_pending(count).gets_on)
         self._functions.wake_on_save(self._indexer)
         self._search = Search(o, self._functions)
         redis = _redis("redis_url", o.redis_url, o)
@@ -328,6 +328,22 @@ class SupabaseStorage:
         """
         return self._functions.index(limit)
 
+    def restored(self) -> int:
+        """Begin anew after the database was restored from a backup (docs/backup.md).
+
+        What was cached before is not used any more, by no process that begins a get a second after
+        this or later; and no revision is handed out again that a cache may know.
+
+        Returns:
+            How many vCons were thrown away from the cache, as `clear_cache`.
+
+        Raises:
+            UnavailableError: Supabase did not answer in time. Repeating it is safe.
+            RefusedError: Supabase refused it.
+        """
+        self._functions.restored()
+        return self.clear_cache()
+
     def clear_cache(self) -> int:
         """Throw away what is cached under this storage's prefix (and tenant).
 
@@ -423,9 +439,17 @@ class SupabaseStorage:
         if entry is None:
             self._cache.fill(uuid, ticket, state, rows)
             return rows
+        return self._compared(uuid, entry, state, rows, until)
+
+    def _compared(
+        self, uuid: str, entry: Entry, state: dict[str, Any], rows: bytes, until: float
+    ) -> bytes:
+        """Return a vCon's rows, after an entry's revision was compared with the database's."""
         same = state["revision"] == entry.revision
         if not same or state["episode"] != entry.episode:
             self._cache.discard(uuid, entry)
+        if same and not entry.is_of(state["episode"]):
+            return self._fetch(uuid, None, until)
         return entry.rows if same else rows
 
     def _forget(self) -> None:

@@ -93,7 +93,9 @@ CREATE FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off b
     AS $$
 BEGIN
   -- now() is the transaction's beginning: a doubt counts a little longer than it has to.
-  SELECT s.episode + coalesce((SELECT sum(e.n) FROM vcon_cache_edits e), 0),
+  SELECT ((hashtextextended(concat((SELECT h.xmin FROM vcon_cache_home h), ' ',
+        extract(epoch FROM pg_postmaster_start_time())), 0) & 1073741823) << 32)
+      + (s.episode + coalesce((SELECT sum(e.n) FROM vcon_cache_edits e), 0))::bigint % 4294967296,
       EXISTS (SELECT FROM vcon_cache_doubts d WHERE d.until > pg_catalog.now()),
       extract(epoch FROM clock_timestamp())
     INTO episode, off, now
@@ -1361,6 +1363,20 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.vcon_storage_restored_v1() RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO vcon_cache_state DEFAULT VALUES ON CONFLICT DO NOTHING;
+  INSERT INTO vcon_cache_home DEFAULT VALUES
+    ON CONFLICT (only_row) DO UPDATE SET since = excluded.since;
+  PERFORM setval('vcon_revision', greatest(last_value,
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) FROM vcon_revision;
+  RETURN (SELECT to_json(s) FROM vcon_storage_cache_state_v1() s);
+END
+$$;
+
 CREATE FUNCTION public.vcon_storage_rows_v1(v public.vcons) RETURNS json
     LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
@@ -2084,7 +2100,7 @@ $$;
 CREATE FUNCTION public.vcon_storage_version_v1() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'public', 'pg_temp'
-    AS $$ SELECT '20261125100000' $$;
+    AS $$ SELECT '20261125160000' $$;
 
 CREATE FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE
@@ -2187,6 +2203,12 @@ ALTER TABLE public.vcon_cache_edits ALTER COLUMN stripe ADD GENERATED ALWAYS AS 
     CACHE 1
 );
 
+CREATE TABLE public.vcon_cache_home (
+    only_row boolean DEFAULT true NOT NULL,
+    since timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT vcon_cache_home_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE public.vcon_cache_state (
     only_row boolean DEFAULT true NOT NULL,
     episode bigint DEFAULT 1 NOT NULL,
@@ -2261,6 +2283,9 @@ ALTER TABLE ONLY public.vcon_cache_doubts
 
 ALTER TABLE ONLY public.vcon_cache_edits
     ADD CONSTRAINT vcon_cache_edits_pkey PRIMARY KEY (stripe);
+
+ALTER TABLE ONLY public.vcon_cache_home
+    ADD CONSTRAINT vcon_cache_home_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY public.vcon_cache_state
     ADD CONSTRAINT vcon_cache_state_pkey PRIMARY KEY (only_row);
@@ -2344,6 +2369,8 @@ ALTER TABLE public.parties ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.vcon_cache_doubts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.vcon_cache_edits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.vcon_cache_home ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.vcon_cache_state ENABLE ROW LEVEL SECURITY;
 
@@ -2479,6 +2506,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_party_shapes_v1(p_party json) TO servi
 REVOKE ALL ON FUNCTION public.vcon_storage_pending_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_pending_v1() TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_restored_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_restored_v1() TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_rows_v1(v public.vcons) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_rows_v1(v public.vcons) TO service_role;
 
@@ -2540,6 +2570,8 @@ GRANT ALL ON TABLE public.vcon_cache_doubts TO service_role;
 GRANT ALL ON TABLE public.vcon_cache_edits TO service_role;
 
 GRANT ALL ON SEQUENCE public.vcon_cache_edits_stripe_seq TO service_role;
+
+GRANT ALL ON TABLE public.vcon_cache_home TO service_role;
 
 GRANT ALL ON TABLE public.vcon_cache_state TO service_role;
 

@@ -6,6 +6,7 @@ from ..local.command import up
 from .backfill import backfill
 from .health import health
 from .migrate import migrate
+from .restored import restored
 from .spool import replay, spool_app
 
 app = typer.Typer(
@@ -21,3 +22,4 @@ app.command()(health)
 app.command()(replay)
 app.add_typer(spool_app, name="spool")
 app.command()(backfill)
+app.command()(restored)
