@@ -94,6 +94,7 @@ def test_a_storage_on_a_standby_gets_and_says_why_it_does_nothing_else(pair: Pai
     options = pair.standby | {"redis_url": None, "total_timeout": 1.0}
     with SupabaseStorage(options) as storage:
         assert storage.get(pair.saved["uuid"]) == pair.saved
+        assert storage.health()["status"] == "ok"
         for call in (
             storage.search,
             lambda: storage.save(small_vcon()),
