@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from conserver_supabase_storage import SupabaseStorage
+from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.local.ports import free_port
 
-from ..home import Supabase
 from ..vcons import Json, small_vcon
 
 CONFIG = """\
@@ -74,8 +74,9 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def options(stack: Supabase) -> Iterator[Json]:
+def options() -> Iterator[Json]:
     with (
+        LocalSupabase() as stack,
         pgbouncer(stack.database_url) as url,
         stack.postgrest(
             PGRST_DB_URI=url,

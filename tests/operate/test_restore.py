@@ -24,6 +24,7 @@ from conserver_supabase_storage.freshness import TRUST
 from conserver_supabase_storage.local import LocalSupabase
 from conserver_supabase_storage.local.postgres import DEFAULT_VERSION, client_program
 from conserver_supabase_storage.migrations import migrate
+from conserver_supabase_storage.redis_client import connect
 
 from ..conftest import options_without_cache
 from ..home import Supabase
@@ -277,6 +278,20 @@ def test_restored_without_some_tables(site: Site, tmp_path: Path) -> None:
     assert reader.get(vcon["uuid"]) == vcon
     site.edit(vcon["uuid"], "edited")
     assert site.revision(vcon["uuid"]) > lost
+
+
+def test_a_redis_that_was_restored(site: Site) -> None:
+    """An older entry is in it again, of the database as it is."""
+    vcon, key = small_vcon(), site.options["cache_prefix"] + "{%s}"
+    with SupabaseStorage(site.options) as storage, connect(site.options["redis_url"], 1) as redis:
+        storage.save(vcon)
+        old = redis.get(key % vcon["uuid"])
+        storage.save(vcon | {"subject": "newer"})
+        assert isinstance(old, bytes)
+        redis.set(key % vcon["uuid"], old)
+        assert storage.get(vcon["uuid"]) == vcon  # hence the command
+        assert storage.restored() == 1
+        assert storage.get(vcon["uuid"]) == vcon | {"subject": "newer"}
 
 
 def test_the_command_says_so_if_redis_is_away(site: Site, tmp_path: Path) -> None:
