@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type
 from .document import loads
 from .errors import RefusedError, StorageError, UnavailableError
 from .options import Options
-from .refusals import refusal
+from .refusals import refusal, takes_no_changes
 from .retries import Pace, PassingError
 from .telemetry.calls import answered, postgrest_call, retried
 
@@ -213,6 +213,12 @@ class Database:
                 f"Supabase at {self._where} is busy or away: HTTP {response.status}"
                 + (f", {code}" if code else ""),
                 retry_after=_seconds(headers.get(b"retry-after")),
+            )
+        if takes_no_changes(said):  # after a failover it does again
+            call.away = False
+            raise PassingError(
+                f"the database of Supabase at {self._where} takes no changes: it is a standby, or "
+                "was made read-only"
             )
         raise refusal(
             said,

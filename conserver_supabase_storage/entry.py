@@ -7,6 +7,9 @@ from typing import NamedTuple
 # miss.
 _PLAIN, _COMPRESSED = b"css1", b"css1z"
 
+# The bits of an episode from here on name the database that it is of.
+_HOME = 32
+
 
 class Entry(NamedTuple):
     """A cached vCon: its rows as JSON text, their revision, and the episode it was cached in."""
@@ -28,6 +31,14 @@ class Entry(NamedTuple):
             # Level 1: JSON shrinks to a fifth, more effort gains little.
             return self._replace(compressed=True).header + zlib.compress(self.rows, 1)
         return self.header + self.rows
+
+    def is_of(self, episode: int) -> bool:
+        """Whether it was cached in the database that an episode is of.
+
+        If not, its revision says nothing: a database that was restored from a backup hands out the
+        same one again, for other content.
+        """
+        return self.episode >> _HOME == episode >> _HOME
 
     @classmethod
     def unpack(cls, value: object) -> "Entry | None":

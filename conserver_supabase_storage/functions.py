@@ -53,6 +53,23 @@ class Prepared(NamedTuple):
         return stored(self.rows)
 
 
+class IndexStep(NamedTuple):
+    """What a step of indexing came to.
+
+    Attributes:
+        indexed: how many vCons it indexed.
+        done: whether none is left of those that were noted before it.
+    """
+
+    indexed: int
+    done: bool
+
+    @property
+    def gets_on(self) -> bool:
+        """Whether the next step can do something; what is being deleted just now it can't."""
+        return not self.done and self.indexed > 0
+
+
 class Functions:
     """Calls for one storage. Every answer tells the cache's state, which is noted.
 
@@ -228,10 +245,15 @@ class Functions:
         found: dict[str, Any] = loads(answer)
         return found
 
-    def index_pending(self, limit: int) -> bool:
-        """Index so many of the vCons that were written since; return whether none is left."""
+    def index_pending(self, limit: int) -> IndexStep:
+        """Index so many of the vCons that were written since."""
         answer = self._database.call("vcon_storage_index_pending_v1", {"p_count": dumps(limit)})
-        return bool(loads(answer)["done"])
+        return IndexStep(**loads(answer))
+
+    def restored(self) -> None:
+        """Tell the database that it was restored; as in the SQL."""
+        asked = time.monotonic()
+        self._freshness.note(asked, self._database.ask("vcon_storage_restored_v1", {}))
 
     def figures(self) -> dict[str, Any]:
         """Return what monitoring wants to know of the database; as in the SQL."""

@@ -24,7 +24,7 @@ class Indexer:
     It only spares searches the work: what it does not come to, the next search indexes.
 
     Args:
-        index: indexes so many vCons; returns whether none is left.
+        index: indexes so many vCons; returns whether there is more that can be indexed now.
     """
 
     def __init__(self, index: Callable[[int], bool]) -> None:
@@ -62,7 +62,7 @@ class Indexer:
         while not stop.wait(DELAY):
             self._wanted = False  # before it looks: what is saved from here on wakes it again
             try:
-                while not self._index(COUNT) and not stop.is_set():
+                while self._index(COUNT) and not stop.is_set():
                     pass
             except StorageError as error:
                 logger.debug("search: indexing is left to a later time: %s", error)

@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     SecretStr,
     ValidationError,
     field_validator,
@@ -49,8 +50,20 @@ def _no_bool(value: object) -> object:
     return value
 
 
-type Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=2**40)]
-type Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=600, allow_inf_nan=False)]
+# docs/configuration.md shows the unit.
+_SECONDS: dict[str, JsonValue] = {"unit": "seconds"}
+
+type Bytes = Annotated[
+    int, BeforeValidator(_no_bool), Field(ge=0, le=2**40, json_schema_extra={"unit": "bytes"})
+]
+type Vcons = Annotated[
+    int, BeforeValidator(_no_bool), Field(ge=0, le=2**40, json_schema_extra={"unit": "vCons"})
+]
+type Seconds = Annotated[
+    float,
+    BeforeValidator(_no_bool),
+    Field(gt=0, le=600, allow_inf_nan=False, json_schema_extra=_SECONDS),
+]
 
 
 class Options(BaseModel):
@@ -87,22 +100,26 @@ class Options(BaseModel):
     key: SecretStr = SecretStr("")
     schema_: str = Field("public", alias="schema", pattern=r"^[A-Za-z_][A-Za-z0-9_$]*$")
     redis_url: SecretStr | None = None
-    cache_ttl: Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=31_536_000)] = 3600
+    cache_ttl: Annotated[
+        int, BeforeValidator(_no_bool), Field(ge=1, le=31_536_000, json_schema_extra=_SECONDS)
+    ] = 3600
     cache_prefix: str = Field(_DEFAULT_PREFIX, min_length=1, max_length=200)
     connect_timeout: Seconds = 2.0
     read_timeout: Seconds = 8.0
     total_timeout: Seconds = 10.0
     redis_timeout: Seconds = 0.25
-    cache_max_bytes: Count = 5_000_000
-    cache_compress_bytes: Count = 0
+    cache_max_bytes: Bytes = 5_000_000
+    cache_compress_bytes: Bytes = 0
     stale_if_error: Annotated[
-        float, BeforeValidator(_no_bool), Field(ge=0, le=31_536_000, allow_inf_nan=False)
+        float,
+        BeforeValidator(_no_bool),
+        Field(ge=0, le=31_536_000, allow_inf_nan=False, json_schema_extra=_SECONDS),
     ] = 300.0
-    memory_bytes: Count = 0
+    memory_bytes: Bytes = 0
     tenant: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]{1,100}$")
     spool_url: SecretStr | None = None
-    spool_max_count: Count = 10_000
-    spool_max_bytes: Count = 256_000_000
+    spool_max_count: Vcons = 10_000
+    spool_max_bytes: Bytes = 256_000_000
     spool_raises: bool = False
 
     @classmethod

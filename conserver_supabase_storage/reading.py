@@ -1,5 +1,7 @@
 """Where a vCon is read from: the cache, the database, or the spool."""
 
+from typing import Any
+
 from .coherence import CoherentCache
 from .document import read
 from .entry import Entry
@@ -64,9 +66,17 @@ class Reading:
         if entry is None:
             self._cache.fill(uuid, ticket, state, rows)
             return rows
+        return self._compared(uuid, entry, state, rows, until)
+
+    def _compared(
+        self, uuid: str, entry: Entry, state: dict[str, Any], rows: bytes, until: float
+    ) -> bytes:
+        """Return a vCon's rows, after an entry's revision was compared with the database's."""
         same = state["revision"] == entry.revision
         if not same or state["episode"] != entry.episode:
             self._cache.discard(uuid, entry)
+        if same and not entry.is_of(state["episode"]):
+            return self._fetch(uuid, None, until)
         return entry.rows if same else rows
 
 

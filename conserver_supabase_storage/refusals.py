@@ -5,6 +5,12 @@ from collections.abc import Mapping
 from .errors import RefusedError
 
 
+def takes_no_changes(said: Mapping[str, str | None]) -> bool:
+    """Whether it is the database that takes none from anybody: a standby, or made read-only."""
+    code, message = said.get("code"), said.get("message") or ""
+    return code == "25006" or (code == "0A000" and "during recovery" in message)
+
+
 def refusal(  # noqa: PLR0912  one branch for each thing that is wrong
     said: Mapping[str, str | None],
     *,

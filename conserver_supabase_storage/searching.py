@@ -18,6 +18,9 @@ from .rows import vcon as vcon_rows
 # vCons that one statement indexes where more wait than a search does by itself.
 _INDEXED = 1000
 
+# Seconds to wait for a delete that is under way, before a search answers without it.
+_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2)
+
 # Between these the database marks what matches; they are in no text that it marks.
 _MARKED = str.maketrans({"\ue000": "<mark>", "\ue001": "</mark>"})
 
@@ -148,12 +151,16 @@ class Search:
     def _complete(self, arguments: dict[str, bytes]) -> dict[str, Any]:
         """Search; where many vCons wait to be indexed, see to that first, while there is time."""
         until = time.monotonic() + self._timeout
+        pauses = iter(_PAUSES)
         while (answer := self._functions.search(arguments)).get("pending"):
-            done = False
-            while not done and time.monotonic() < until:
-                done = self._functions.index_pending(_INDEXED)
-            if not done:
-                break
+            while not (step := self._functions.index_pending(_INDEXED)).done:
+                # What somebody deletes just now can't be indexed: a moment's patience, no more.
+                pause = 0.0 if step.gets_on else next(pauses, None)
+                if pause is None:
+                    return self._functions.search(arguments)
+                if time.monotonic() + pause > until:
+                    return answer
+                time.sleep(pause)
         return answer
 
 

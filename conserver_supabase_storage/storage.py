@@ -53,7 +53,7 @@ class SupabaseStorage:
         self._freshness = Freshness()
         self._telemetry = Telemetry()
         self._functions = Functions(o, self._database, self._freshness)
-        self._indexer = Indexer(self._functions.index_pending)
+        self._indexer = Indexer(lambda count: self._functions.index_pending(count).gets_on)
         self._functions.wake_on_save(self._indexer)
         self._search = Search(o, self._functions)
         redis = client("redis_url", o.redis_url, o.redis_timeout)
@@ -328,6 +328,22 @@ class SupabaseStorage:
             RefusedError: Supabase refused it.
         """
         return self._functions.index(limit)
+
+    def restored(self) -> int:
+        """Begin anew after the database was restored from a backup (docs/backup.md).
+
+        What was cached before is not used any more, by no process that begins a get a second after
+        this or later; and no revision is handed out again that a cache may know.
+
+        Returns:
+            How many vCons were thrown away from the cache, as `clear_cache`.
+
+        Raises:
+            UnavailableError: Supabase did not answer in time. Repeating it is safe.
+            RefusedError: Supabase refused it.
+        """
+        self._functions.restored()
+        return self.clear_cache()
 
     def clear_cache(self) -> int:
         """Throw away what is cached under this storage's prefix (and tenant).

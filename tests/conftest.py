@@ -47,7 +47,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     said: dict[str, list[str]] = {}
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.getreports(outcome):
-            if "redis_json" not in report.keywords or (outcome, report.when) == ("passed", "setup"):
+            keywords = getattr(report, "keywords", ())  # a file that can't be loaded has none
+            if "redis_json" not in keywords or (outcome, report.when) == ("passed", "setup"):
                 continue
             why = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
             what = f"did not run ({why.removeprefix('Skipped: ')})" if why else outcome

@@ -19,6 +19,7 @@ from .health import health
 from .import_ import import_
 from .metrics import metrics
 from .migrate import migrate
+from .restored import restored
 from .search import search
 from .spool import replay, spool_app
 from .up import up
@@ -80,3 +81,4 @@ app.command()(bench)
 app.command("import")(import_)
 app.command()(export)
 app.command()(verify)
+app.command()(restored)

@@ -149,6 +149,15 @@ class Postgres:
         return True
 
 
+def client_program(name: str, version: int = DEFAULT_VERSION) -> Path:
+    """Where one of Postgres' own programs for clients is, such as ``pg_dump``.
+
+    Raises:
+        LocalSupabaseError: no such Postgres is installed.
+    """
+    return _installation(version) / "bin" / name
+
+
 def prepare(url: str, authenticator_password: str) -> None:
     """Give a database the roles, timeouts and privileges of a Supabase project."""
     roles = resources.files(__package__).joinpath("roles.sql").read_text(encoding="utf-8")

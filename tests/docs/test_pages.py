@@ -10,6 +10,7 @@ import conserver_supabase_storage as package
 from conserver_supabase_storage import Query, StorageError, errors
 
 from .pages import PAGES, ROOT, name
+from .raised import raised
 
 TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 SOURCES = sorted(Path(package.__path__[0]).rglob("*.py"))
@@ -39,6 +40,24 @@ TEXTS = texts()
 def test_an_error_text_of_troubleshooting_is_one_of_ours(heading: str) -> None:
     for part in heading.split("..."):
         assert part in TEXTS, part
+
+
+def test_every_error_text_has_its_place_in_troubleshooting() -> None:
+    headings = re.findall(r"^### `(.*)`$", TROUBLESHOOTING, re.MULTILINE)
+    patterns = [".*".join(map(re.escape, heading.split("..."))) for heading in headings]
+    texts = list(raised())
+    assert len(texts) > 80  # they are found at all
+    missing = {
+        text: where
+        for text, where in texts
+        if not any(re.search(pattern, text) for pattern in patterns)
+    }
+    assert not missing, "give them a place in docs/troubleshooting.md"
+
+
+@pytest.mark.parametrize("heading", re.findall(r"^### `(.*)`$", TROUBLESHOOTING, re.MULTILINE))
+def test_a_place_in_troubleshooting_is_not_everybodys(heading: str) -> None:
+    assert len(max(heading.split("..."), key=len)) > 7
 
 
 def test_troubleshooting_covers_every_error() -> None:

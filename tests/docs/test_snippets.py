@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -23,6 +24,7 @@ import yaml
 
 import conserver_supabase_storage as package
 from conserver_supabase_storage import Options, SupabaseStorage
+from conserver_supabase_storage.local.postgres import client_program
 
 from .. import home
 from ..home import Supabase
@@ -64,8 +66,10 @@ def test_every_block_runs(
     todo = [block for block in blocks(page) if block.reason is None]
     if not todo:
         return
-    if "save_embedding" in page.read_text("utf-8") and not _has_pgvector(own):
-        pytest.skip("this Postgres has no pgvector, and the page has examples with embeddings")
+    needs_pgvector = ("save_embedding", "CREATE EXTENSION IF NOT EXISTS vector")
+    text = page.read_text("utf-8")
+    if any(need in text for need in needs_pgvector) and not _has_pgvector(own):
+        pytest.skip("this Postgres has no pgvector, and the page has examples with it")
     for variable, value in own.environment().items():
         monkeypatch.setenv(variable, value)
     shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns(".env"))
@@ -110,9 +114,13 @@ def _run(block: Block, own: Supabase, folder: Path, names: dict[str, Any]) -> No
 
 
 def _shell(code: str, own: Supabase, folder: Path) -> None:
-    # The one placeholder that a command can't take from the environment.
+    # The placeholders that a command can't take from the environment.
     code = code.replace("postgresql://postgres:PASSWORD@HOST:5432/postgres", own.database_url)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if (new := "postgresql://postgres:PASSWORD@NEW_HOST:5432/postgres") in code:
+        code = code.replace(new, own.create_database(f"new_{uuid4().hex}"))
+    # pg_dump and so on have to be as new as the server.
+    places = [Path(sys.executable).parent, client_program("pg_dump").parent, os.environ["PATH"]]
+    path = os.pathsep.join(map(str, places))
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", code],
         cwd=folder,

@@ -21,6 +21,7 @@ _numbers = itertools.count(1)
 OURS = [
     *database.TABLES,
     "vcon_cache_state",
+    "vcon_cache_home",
     "vcon_cache_doubts",
     "vcon_cache_edits",
     "vcon_edited",

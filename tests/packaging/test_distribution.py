@@ -21,16 +21,22 @@ type Installed = dict[str, Path]
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:
     """Run a command; return all that it printed."""
-    done = subprocess.run(
+    done = _run(*command, cwd=cwd)
+    assert done.returncode == 0, f"{command}\n{done.stdout}"
+    return done.stdout
+
+
+def _run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    # Without the variable by which a checkout would stand in for what is installed.
+    return subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,14 @@ def test_the_sdist_has_what_a_build_needs(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
+        (license_file,) = [
+            name
+            for name in archive.getnames()
+            if name.count("/") == 1 and name.endswith("/LICENSE")
+        ]
+        content = archive.extractfile(license_file)
+        assert content is not None
+        assert content.read().startswith(b"MIT License")
     assert {"pyproject.toml", "setup.cfg", "README.md", "LICENSE"} <= names
 
 
@@ -118,13 +132,14 @@ def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed
         return dict(filter(None, pool.map(install, PYTHONS)))
 
 
-@pytest.mark.parametrize("version", PYTHONS)
-def test_it_works_in_an_empty_environment(
-    installed: Installed, version: str, tmp_path: Path
-) -> None:
-    if version not in installed:
-        pytest.skip(f"there is no Python {version} on this machine")
-    programs = installed[version]
+@pytest.fixture(params=PYTHONS)
+def programs(request: pytest.FixtureRequest, installed: Installed) -> Path:
+    if request.param not in installed:
+        pytest.skip(f"there is no Python {request.param} on this machine: not tried on it")
+    return installed[request.param]
+
+
+def test_it_works_in_an_empty_environment(programs: Path, tmp_path: Path) -> None:
     code = "import conserver_supabase_storage as s; s.SupabaseStorage; print(s.__file__)"
     assert str(programs.parent) in run(programs / "python", "-c", code, cwd=tmp_path)
     command = programs / "conserver-supabase-storage"
@@ -132,3 +147,27 @@ def test_it_works_in_an_empty_environment(
     printed = run(command, "migrate", "--print", cwd=tmp_path)
     for migration in (PACKAGE / "sql" / "migrations").glob("*.sql"):
         assert migration.read_text("utf-8") in printed
+
+
+TYPED = """
+from conserver_supabase_storage import SearchPage, SupabaseStorage
+
+def subjects(storage: SupabaseStorage) -> list[str | None]:
+    page: SearchPage = storage.search_page({"limit": 1})
+    found = storage.get("01928cb4-1c5f-8c4a-b5f0-0a1b2c3d4e5f")
+    assert found is not None and found["uuid"]
+    return [hit.subject for hit in page.hits]
+"""
+
+
+def test_its_types_are_known_to_those_who_install_it(programs: Path, tmp_path: Path) -> None:
+    """Without py.typed mypy would take all of it for Any, and find no mistake."""
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache")
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    right.write_text(TYPED, "utf-8")
+    python = ("--python-executable", programs / "python")
+    run(*mypy, *python, right, cwd=tmp_path)
+    wrong.write_text(TYPED.replace("hit.subject", "hit.subjects"), "utf-8")
+    done = _run(*mypy, *python, wrong, cwd=tmp_path)
+    assert done.returncode == 1
+    assert '"Hit" has no attribute "subjects"' in done.stdout

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 
 from conserver_supabase_storage import SupabaseStorage
+from conserver_supabase_storage.indexing import DELAY
 from conserver_supabase_storage.migrations import migrate
 
 from ..conftest import Sql, few_examples
 from ..home import Supabase
 from ..integration import database
+from ..integration.servers import CountingProxy
 from ..vcons import Json, assert_same, new_uuid, small_vcon, uuid_in, vcons
 
 
@@ -208,10 +210,30 @@ def test_a_search_waits_for_no_delete_and_says_so(storage: SupabaseStorage, psql
         with psycopg.connect(psql.info.dsn, password=psql.info.password, autocommit=True) as writer:
             writer.execute("INSERT INTO vcons (uuid) VALUES (%s), (%s)", [uuid, other])
         psql.execute("DELETE FROM vcons WHERE uuid = %s", [uuid])
+        began = time.monotonic()
         page = storage.search_page({"uuid": [uuid, other]})
         assert ([hit.uuid for hit in page.hits], page.complete) == ([other], False)
+        assert time.monotonic() - began < 3
     page = storage.search_page({"uuid": [uuid, other]})
     assert ({hit.uuid for hit in page.hits}, page.complete) == ({uuid, other}, True)
+
+
+def test_nobody_asks_again_and_again_while_a_delete_is_under_way(
+    options: dict[str, Any], psql: Sql
+) -> None:
+    held = small_vcon()
+    with (
+        CountingProxy(options["rest_url"]) as proxy,
+        SupabaseStorage(options | {"rest_url": proxy.url}) as storage,
+    ):
+        with psql.transaction(force_rollback=True):
+            storage.save(held)
+            psql.execute("DELETE FROM vcons WHERE uuid = %s", [held["uuid"]])
+            storage.save(small_vcon())
+            time.sleep(2 * DELAY)  # its thread comes to it
+            storage.search()
+            assert proxy.requests <= 2 + 4 + 12
+        storage.delete(held["uuid"])
 
 
 def test_a_search_that_may_not_write_is_not_complete(storage: SupabaseStorage, psql: Sql) -> None:
