@@ -93,11 +93,75 @@ CREATE FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off b
     AS $$
 BEGIN
   -- now() is the transaction's beginning: a doubt counts a little longer than it has to.
-  SELECT s.episode + coalesce((SELECT sum(e.n) FROM vcon_cache_edits e), 0),
+  SELECT ((hashtextextended(concat((SELECT h.xmin FROM vcon_cache_home h), ' ',
+        extract(epoch FROM pg_postmaster_start_time())), 0) & 1073741823) << 32)
+      + (s.episode + coalesce((SELECT sum(e.n) FROM vcon_cache_edits e), 0))::bigint % 4294967296,
       EXISTS (SELECT FROM vcon_cache_doubts d WHERE d.until > pg_catalog.now()),
       extract(epoch FROM clock_timestamp())
     INTO episode, off, now
     FROM vcon_cache_state s;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_columns_v1(p_after uuid, p_limit integer, p_bytes integer DEFAULT 8000000, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+  v vcons;
+  answers json[] := '{}';
+  answer json;
+  bytes bigint := 0;
+BEGIN
+  FOR v IN
+    SELECT * FROM vcons
+    WHERE (p_after IS NULL OR uuid > p_after) AND (p_tenant IS NULL OR tenant_id = p_tenant)
+    ORDER BY uuid LIMIT p_limit
+  LOOP
+    answer := json_build_object(
+      'uuid', v.uuid,
+      'digest', CASE WHEN NOT EXISTS (SELECT FROM vcon_edited e WHERE e.uuid = v.uuid)
+        THEN v.digest END,
+      'vcons', json_build_object(
+        'as_written', v.as_written, 'vcon_version', v.vcon_version, 'subject', v.subject,
+        'created_at', v.created_at, 'updated_at', v.updated_at, 'extensions', v.extensions,
+        'must_support', v.must_support, 'critical', v.critical, 'redacted', v.redacted,
+        'appended', v.appended, 'amended', v.amended, 'group_data', v.group_data),
+      'parties', (
+        SELECT coalesce(json_agg(row_to_json(r) ORDER BY r.party_index), '[]') FROM (
+          SELECT p.as_written, p.party_index, p.tel, p.sip, p.stir, p.mailto, p.name, p.did,
+            p.validation, p.gmlpos, p.timezone, p.uuid, p.jcard, p.civicaddress, p.data_subject_id,
+            p.metadata
+          FROM parties p WHERE p.vcon_id IN (v.uuid, v.id)) AS r),
+      'dialog', (
+        SELECT coalesce(json_agg(row_to_json(r) ORDER BY r.dialog_index), '[]') FROM (
+          SELECT d.as_written, d.dialog_index, d.type, d.start_time, d.duration_seconds, d.parties,
+            d.originator, d.mediatype, d.filename, d.encoding, d.url, d.content_hash, d.disposition,
+            d.session_id, d.application, d.message_id, d.transferee, d.transferor,
+            d.transfer_target, d.original, d.consultation, d.target_dialog, d.size_bytes, d.metadata
+          FROM dialog d WHERE d.vcon_id IN (v.uuid, v.id)) AS r),
+      'analysis', (
+        SELECT coalesce(json_agg(row_to_json(r) ORDER BY r.analysis_index), '[]') FROM (
+          SELECT a.as_written, a.analysis_index, a.type, a.dialog_indices, a.mediatype, a.filename,
+            a.vendor, a.product, a.schema, a.encoding, a.url, a.content_hash, a.created_at,
+            a.confidence, a.metadata
+          FROM analysis a WHERE a.vcon_id IN (v.uuid, v.id)) AS r),
+      'attachments', (
+        SELECT coalesce(json_agg(row_to_json(r) ORDER BY r.attachment_index), '[]') FROM (
+          SELECT t.as_written, t.attachment_index, t.type, t.purpose, t.start_time, t.party,
+            t.dialog, t.mimetype, t.filename, t.encoding, t.url, t.content_hash, t.size_bytes,
+            t.metadata
+          FROM attachments t WHERE t.vcon_id IN (v.uuid, v.id)) AS r));
+    answers := answers || answer;
+    bytes := bytes + octet_length(answer::text);
+    EXIT WHEN bytes >= p_bytes;
+  END LOOP;
+  RETURN (SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now,
+      'foreign', EXISTS (SELECT FROM pg_trigger
+        WHERE tgrelid = 'dialog'::regclass AND tgname = 'aa_vcon_storage_fit'),
+      'vcons', array_to_json(answers))
+    FROM vcon_storage_cache_state_v1() s);
 END
 $$;
 
@@ -170,6 +234,111 @@ CREATE FUNCTION public.vcon_storage_dialog_columns_v1(p_dialog public.dialog) RE
 BEGIN
   RETURN to_jsonb(p_dialog)
     || jsonb_build_object('party_history', vcon_storage_history_of_v1(p_dialog.id));
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_doctor_v1(p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  here CONSTANT oid := current_schema()::regnamespace;
+  rights CONSTANT text := 'SELECT, INSERT, UPDATE, DELETE';
+  version text;
+  search_complete boolean;
+  pending bigint;
+  off boolean;
+  tenant_has_vcons boolean;
+  any_vcons boolean;
+BEGIN
+  IF has_function_privilege(to_regprocedure('vcon_storage_version_v1()'), 'EXECUTE') THEN
+    version := vcon_storage_version_v1();
+  END IF;
+  IF has_table_privilege(to_regclass('vcon_search_state'), 'SELECT') THEN
+    SELECT complete INTO search_complete FROM vcon_search_state;
+  END IF;
+  IF has_table_privilege(to_regclass('vcon_search_pending'), 'SELECT') THEN
+    SELECT count(*) INTO pending FROM (SELECT FROM vcon_search_pending LIMIT 10001) AS p;
+  END IF;
+  IF has_table_privilege(to_regclass('vcon_cache_doubts'), 'SELECT') THEN
+    off := EXISTS (SELECT FROM vcon_cache_doubts WHERE until > now());
+  END IF;
+  IF p_tenant IS NOT NULL AND has_table_privilege(to_regclass('vcon_search'), 'SELECT') THEN
+    -- Here, and not in vcons: this table has an index of tenants.
+    tenant_has_vcons := EXISTS (SELECT FROM vcon_search WHERE tenant_id = p_tenant);
+    any_vcons := EXISTS (SELECT FROM vcon_search);
+  END IF;
+  RETURN json_build_object(
+    'schema_name', current_schema(),
+    'role', current_user,
+    'bypasses_rls', (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user),
+    'server', current_setting('server_version_num')::integer,
+    'replica', pg_is_in_recovery(),
+    'read_only', current_setting('default_transaction_read_only') = 'on',
+    -- In ms, 0 for none.
+    'statement_timeout', extract(epoch FROM current_setting('statement_timeout')::interval) * 1000,
+    'now', extract(epoch FROM clock_timestamp()),
+    'version', version,
+    'off', off,
+    'search_complete', search_complete,
+    'search_pending', pending,
+    'tenant_has_vcons', tenant_has_vcons,
+    'any_vcons', any_vcons,
+    'autovacuum', current_setting('autovacuum') = 'on',
+    'extensions', (
+      SELECT coalesce(json_object_agg(name, installed_version), '{}') FROM pg_available_extensions
+      WHERE name IN ('pg_trgm', 'vector')),
+    'substring_index', to_regclass('idx_vcon_search_subject') IS NOT NULL,
+    'embeddings', to_regclass('vcon_vectors') IS NOT NULL,
+    -- Our own tables have no check.
+    'other_program', EXISTS (
+      SELECT FROM pg_constraint WHERE conrelid = to_regclass('dialog') AND contype = 'c'),
+    'tables', (
+      SELECT coalesce(json_agg(json_build_object(
+          'name', c.relname,
+          'rls', c.relrowsecurity,
+          'lacks', ARRAY(
+            SELECT r FROM unnest(string_to_array(rights, ', ')) AS r
+            WHERE NOT has_table_privilege(c.oid, r)),
+          'open_to', ARRAY(
+            SELECT r.rolname FROM pg_roles r
+            WHERE r.rolname IN ('anon', 'authenticated') AND has_table_privilege(r.oid, c.oid, rights)
+            ORDER BY 1),
+          'policies_for', ARRAY(
+            SELECT DISTINCT r.rolname FROM pg_policy p, pg_roles r
+            WHERE p.polrelid = c.oid AND r.rolname IN ('anon', 'authenticated')
+              AND (r.oid = ANY (p.polroles) OR 0::oid = ANY (p.polroles))
+            ORDER BY 1),
+          'unique', ARRAY(
+            SELECT (SELECT string_agg(a.attname, ',' ORDER BY a.attname) FROM pg_attribute a
+              WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey))
+            FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+              AND i.indpred IS NULL),
+          'vacuumed', NOT coalesce('{autovacuum_enabled=false,autovacuum_enabled=off}' && c.reloptions,
+            false),
+          'rows', coalesce(s.n_live_tup, 0),
+          'dead', coalesce(s.n_dead_tup, 0)) ORDER BY c.relname), '[]')
+      FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
+      WHERE c.relnamespace = here AND c.relkind IN ('r', 'p') AND (c.relname LIKE 'vcon\_%'
+        OR c.relname IN ('vcons', 'parties', 'dialog', 'analysis', 'attachments'))),
+    'functions', (
+      SELECT coalesce(json_agg(json_build_object(
+          'name', p.proname,
+          'mine', has_function_privilege(p.oid, 'EXECUTE'),
+          'trigger', p.prorettype = 'trigger'::regtype,
+          'definer', p.prosecdef,
+          'open_to', ARRAY(
+            SELECT r.rolname FROM pg_roles r
+            WHERE r.rolname IN ('anon', 'authenticated')
+              AND has_function_privilege(r.oid, p.oid, 'EXECUTE')
+            ORDER BY 1)) ORDER BY p.proname), '[]')
+      FROM pg_proc p WHERE p.pronamespace = here AND p.proname LIKE 'vcon\_storage\_%'),
+    'triggers', (
+      SELECT coalesce(json_agg(json_build_object(
+          'table', c.relname, 'name', t.tgname, 'on', t.tgenabled IN ('O', 'A'))
+          ORDER BY c.relname, t.tgname), '[]')
+      FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+      WHERE c.relnamespace = here AND NOT t.tgisinternal AND t.tgname LIKE '%vcon\_storage\_%'));
 END
 $$;
 
@@ -425,6 +594,27 @@ BEGIN
       'embedding: this database has no pgvector, or had none when search was set up' END);
 END
 $_$;
+
+CREATE FUNCTION public.vcon_storage_figures_v1(p_most integer DEFAULT 100000) RETURNS json
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    SET lock_timeout TO '500ms'
+    AS $$
+  SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now,
+    'doubts', (SELECT count(*) FROM vcon_cache_doubts d WHERE d.until > now()),
+    'pending', (SELECT count(*) FROM (SELECT FROM vcon_search_pending LIMIT p_most) AS p),
+    'tables', (
+      SELECT json_object_agg(t.name, json_build_object(
+        -- reltuples is of the last vacuum; the counters are newer, and 0 after a crash.
+        'rows', greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid), 0),
+        'dead', pg_stat_get_dead_tuples(c.oid),
+        'bytes', pg_total_relation_size(c.oid)))
+      FROM unnest(ARRAY['vcons', 'parties', 'dialog', 'analysis', 'attachments', 'groups',
+          'party_history', 'vcon_search', 'vcon_search_pending', 'vcon_vectors', 'vcon_tombstones',
+          'vcon_edited']) AS t (name)
+        JOIN pg_class c ON c.oid = to_regclass(t.name) AND c.relkind = 'r'))
+  FROM vcon_storage_cache_state_v1() s
+$$;
 
 CREATE FUNCTION public.vcon_storage_fill_groups_v1() RETURNS trigger
     LANGUAGE plpgsql
@@ -1122,6 +1312,39 @@ BEGIN
 END
 $_$;
 
+CREATE FUNCTION public.vcon_storage_many_v1(p_uuids uuid[], p_rows boolean DEFAULT false, p_bytes integer DEFAULT 8000000, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+DECLARE
+  next_uuid uuid;
+  v vcons;
+  edited boolean;
+  answers json[] := '{}';
+  answer json;
+  bytes bigint := 0;
+  seen integer := 0;
+BEGIN
+  FOREACH next_uuid IN ARRAY p_uuids LOOP
+    seen := seen + 1;
+    SELECT * INTO v FROM vcons
+      WHERE uuid = next_uuid AND (p_tenant IS NULL OR tenant_id = p_tenant);
+    CONTINUE WHEN NOT FOUND;
+    edited := EXISTS (SELECT FROM vcon_edited e WHERE e.uuid = next_uuid);
+    answer := json_build_array(v.uuid,
+      CASE WHEN NOT edited AND v.tenant_id IS NOT DISTINCT FROM p_tenant THEN v.revision END,
+      CASE WHEN NOT edited THEN v.digest END,
+      CASE WHEN p_rows THEN vcon_storage_rows_v2(v) END);
+    answers := answers || answer;
+    bytes := bytes + octet_length(answer::text);
+    EXIT WHEN bytes >= p_bytes;
+  END LOOP;
+  RETURN (SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now,
+      'seen', seen, 'vcons', array_to_json(answers))
+    FROM vcon_storage_cache_state_v1() s);
+END
+$$;
+
 CREATE FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) RETURNS jsonb
     LANGUAGE plpgsql STABLE
     SET search_path TO 'public', 'pg_temp'
@@ -1358,6 +1581,20 @@ CREATE FUNCTION public.vcon_storage_pending_v1() RETURNS trigger
 BEGIN
   INSERT INTO vcon_search_pending VALUES (NEW.uuid);
   RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_restored_v1() RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO vcon_cache_state DEFAULT VALUES ON CONFLICT DO NOTHING;
+  INSERT INTO vcon_cache_home DEFAULT VALUES
+    ON CONFLICT (only_row) DO UPDATE SET since = excluded.since;
+  PERFORM setval('vcon_revision', greatest(last_value,
+    (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)) FROM vcon_revision;
+  RETURN (SELECT to_json(s) FROM vcon_storage_cache_state_v1() s);
 END
 $$;
 
@@ -2444,7 +2681,23 @@ $$;
 CREATE FUNCTION public.vcon_storage_version_v1() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'public', 'pg_temp'
-    AS $$ SELECT '20261125110000' $$;
+    AS $$ SELECT '20261125160000' $$;
+
+CREATE FUNCTION public.vcon_storage_walk_v1(p_after uuid, p_limit integer, p_tenant text DEFAULT NULL::text) RETURNS json
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  RETURN (SELECT json_build_object('episode', s.episode, 'off', s.off, 'now', s.now, 'vcons', (
+      SELECT coalesce(json_agg(json_build_array(v.uuid, CASE WHEN v.as_written IS NULL
+          THEN to_json(v.created_at) ELSE v.as_written -> 'created_at' END) ORDER BY v.uuid), '[]')
+      FROM (
+        SELECT * FROM vcons
+        WHERE (p_after IS NULL OR uuid > p_after) AND (p_tenant IS NULL OR tenant_id = p_tenant)
+        ORDER BY uuid LIMIT p_limit) AS v))
+    FROM vcon_storage_cache_state_v1() s);
+END
+$$;
 
 CREATE FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) RETURNS tsvector
     LANGUAGE plpgsql IMMUTABLE
@@ -2547,6 +2800,12 @@ ALTER TABLE public.vcon_cache_edits ALTER COLUMN stripe ADD GENERATED ALWAYS AS 
     CACHE 1
 );
 
+CREATE TABLE public.vcon_cache_home (
+    only_row boolean DEFAULT true NOT NULL,
+    since timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT vcon_cache_home_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE public.vcon_cache_state (
     only_row boolean DEFAULT true NOT NULL,
     episode bigint DEFAULT 1 NOT NULL,
@@ -2621,6 +2880,9 @@ ALTER TABLE ONLY public.vcon_cache_doubts
 
 ALTER TABLE ONLY public.vcon_cache_edits
     ADD CONSTRAINT vcon_cache_edits_pkey PRIMARY KEY (stripe);
+
+ALTER TABLE ONLY public.vcon_cache_home
+    ADD CONSTRAINT vcon_cache_home_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY public.vcon_cache_state
     ADD CONSTRAINT vcon_cache_state_pkey PRIMARY KEY (only_row);
@@ -2705,6 +2967,8 @@ ALTER TABLE public.vcon_cache_doubts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.vcon_cache_edits ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.vcon_cache_home ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.vcon_cache_state ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.vcon_edited ENABLE ROW LEVEL SECURITY;
@@ -2735,6 +2999,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_body_v1(p_body text) TO service_role;
 REVOKE ALL ON FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off boolean, OUT now double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_cache_state_v1(OUT episode bigint, OUT off boolean, OUT now double precision) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_columns_v1(p_after uuid, p_limit integer, p_bytes integer, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_columns_v1(p_after uuid, p_limit integer, p_bytes integer, p_tenant text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_delete_v1(p_uuid uuid, p_tenant text, p_touch boolean, p_deadline double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_delete_v1(p_uuid uuid, p_tenant text, p_touch boolean, p_deadline double precision) TO service_role;
 
@@ -2742,6 +3009,9 @@ GRANT ALL ON TABLE public.dialog TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_dialog_columns_v1(p_dialog public.dialog) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_dialog_columns_v1(p_dialog public.dialog) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_doctor_v1(p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_doctor_v1(p_tenant text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision, p_deadline double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_doubt_v1(p_writer uuid, p_seconds double precision, p_deadline double precision) TO service_role;
@@ -2754,6 +3024,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_edited_v1(p_vcon uuid) TO service_role
 
 REVOKE ALL ON FUNCTION public.vcon_storage_embed_v1(p_uuid uuid, p_part text, p_model text, p_vector json, p_tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_embed_v1(p_uuid uuid, p_part text, p_model text, p_vector json, p_tenant text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_figures_v1(p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_figures_v1(p_most integer) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_fill_groups_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_fill_groups_v1() TO service_role;
@@ -2810,6 +3083,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_lock_v1(p_uuid uuid) TO service_role;
 REVOKE ALL ON FUNCTION public.vcon_storage_mailto_v1(p_mailto text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_mailto_v1(p_mailto text) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_many_v1(p_uuids uuid[], p_rows boolean, p_bytes integer, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_many_v1(p_uuids uuid[], p_rows boolean, p_bytes integer, p_tenant text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_marks_v1(p_uuid uuid) TO service_role;
 
@@ -2838,6 +3114,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_party_shapes_v1(p_party json) TO servi
 
 REVOKE ALL ON FUNCTION public.vcon_storage_pending_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_pending_v1() TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_restored_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_restored_v1() TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_rewrite_v1(p_rewriting uuid[], p_revisions bigint[], p_vcons json, p_parties json, p_dialog json, p_analysis json, p_attachments json, p_tenant text, p_has_tenant boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_rewrite_v1(p_rewriting uuid[], p_revisions bigint[], p_vcons json, p_parties json, p_dialog json, p_analysis json, p_attachments json, p_tenant text, p_has_tenant boolean) TO service_role;
@@ -2892,6 +3171,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_vector_schema_v1() TO service_role;
 REVOKE ALL ON FUNCTION public.vcon_storage_version_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_version_v1() TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_walk_v1(p_after uuid, p_limit integer, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_walk_v1(p_after uuid, p_limit integer, p_tenant text) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_words_v1(p_languages text[], p_names json, p_bodies json) TO service_role;
 
@@ -2906,6 +3188,8 @@ GRANT ALL ON TABLE public.vcon_cache_doubts TO service_role;
 GRANT ALL ON TABLE public.vcon_cache_edits TO service_role;
 
 GRANT ALL ON SEQUENCE public.vcon_cache_edits_stripe_seq TO service_role;
+
+GRANT ALL ON TABLE public.vcon_cache_home TO service_role;
 
 GRANT ALL ON TABLE public.vcon_cache_state TO service_role;
 
