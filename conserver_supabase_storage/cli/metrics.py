@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ConfigurationError
-from ..options import Options
-from ..telemetry.prometheus import VARIABLE as MULTIPROCESS_VARIABLE
 from .common import Config, Given, Name, errors, options_of
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.registry import Collector
+
+    from ..options import Options
 
 _LAST_PORT = 65_535
 
@@ -55,10 +55,14 @@ def metrics(
     Where PROMETHEUS_MULTIPROC_DIR is set, also what the workers counted that share it. The servers
     are asked when somebody scrapes, within 5 s, and at most every 5 s.
 
-    Example: conserver-supabase-storage metrics --listen 127.0.0.1:9877
+    ```sh
+    conserver-supabase-storage metrics --listen 127.0.0.1:9877
+    ```
     """
     if once == (listen is not None):
         raise typer.BadParameter("give --listen HOST:PORT, or --once")
+    from ..options import Options  # noqa: PLC0415  a probe does not wait for it
+
     address = _address(listen) if listen is not None else None
     with errors():
         options = None if workers_only else Options.parse(options_of(config, storage, given))
@@ -80,9 +84,11 @@ def _address(listen: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _registry(options: Options | None, *, forget_dead: bool) -> "CollectorRegistry":
+def _registry(options: "Options | None", *, forget_dead: bool) -> "CollectorRegistry":
+    from ..telemetry.prometheus import VARIABLE  # noqa: PLC0415
+
     # Away before prometheus_client looks: what this process does is none of the workers' counts.
-    folder = os.environ.pop(MULTIPROCESS_VARIABLE, None)
+    folder = os.environ.pop(VARIABLE, None)
     try:
         from prometheus_client import CollectorRegistry  # noqa: PLC0415  an extra
 
@@ -99,7 +105,7 @@ def _registry(options: Options | None, *, forget_dead: bool) -> "CollectorRegist
         collectors.append(exporter.WorkersCollector(folder, forget_dead=forget_dead))
     elif options is None or forget_dead:
         raise ConfigurationError(
-            f"--workers-only and --forget-dead need {MULTIPROCESS_VARIABLE}, the workers' own"
+            f"--workers-only and --forget-dead need {VARIABLE}, the workers' own"
         )
     registry = CollectorRegistry()
     for collector in collectors:

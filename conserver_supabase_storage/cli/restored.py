@@ -17,7 +17,9 @@ def restored(
     repeat, and at any time: it costs the cache, and no vCon. What waits in the spool stays, for the
     next replay.
 
-    Example: conserver-supabase-storage restored --config config.yml
+    ```sh
+    conserver-supabase-storage restored --config config.yml
+    ```
     """
     with opened(config, storage, given) as opened_storage:
         cleared = opened_storage.restored()

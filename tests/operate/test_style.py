@@ -18,7 +18,7 @@ from .running import run
 PROGRAM = "conserver-supabase-storage"
 
 # Those that report nothing in JSON, and why.
-NO_JSON: dict[str, str] = {}
+NO_JSON = {"metrics": "it speaks Prometheus' own text format"}
 
 
 def commands() -> Iterator[tuple[str, Any]]:
