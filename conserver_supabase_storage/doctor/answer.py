@@ -18,6 +18,7 @@ TABLES = (
     "vcon_cache_state",
     "vcon_cache_doubts",
     "vcon_cache_edits",
+    "vcon_cache_home",
     "vcon_edited",
     "vcon_tombstones",
     "vcon_search",
