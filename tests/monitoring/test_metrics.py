@@ -373,15 +373,18 @@ def test_it_serves_until_it_is_told_to_end(host: str, number: int, options: Json
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stderr is not None
-        said = process.stderr.readline()
-        (url,) = re.findall(r"http://\S+", said)
-        answer = httpx.get(url)
-        assert ours(samples(answer.text), "up") == 1
-        assert answer.headers["content-type"].startswith("text/plain; version=")
-        process.send_signal(number)
-        assert process.wait(10) == 0
-        assert process.stderr.read() == "Stopped.\n"
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline()
+            (url,) = re.findall(r"http://\S+", said)
+            answer = httpx.get(url, timeout=30)
+            assert ours(samples(answer.text), "up") == 1
+            assert answer.headers["content-type"].startswith("text/plain; version=")
+            process.send_signal(number)
+            assert process.wait(30) == 0
+            assert process.stderr.read() == "Stopped.\n"
+        finally:
+            process.kill()
 
 
 # The workers' figures
@@ -406,10 +409,12 @@ def worker(folder: Path, count: int) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield process
-        process.kill()
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def test_workers_are_added_up_and_no_server_is_asked(tmp_path: Path) -> None:
