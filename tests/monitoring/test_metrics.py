@@ -377,8 +377,12 @@ def test_it_serves_until_it_is_told_to_end(host: str, number: int, options: Json
             assert process.stderr is not None
             said = process.stderr.readline()
             (url,) = re.findall(r"http://\S+", said)
+            until = time.monotonic() + 60
             answer = httpx.get(url, timeout=30)
-            assert ours(samples(answer.text), "up") == 1
+            while ours(samples(answer.text), "up") != 1:  # a busy machine takes its time
+                assert time.monotonic() < until
+                time.sleep(1)
+                answer = httpx.get(url, timeout=30)
             assert answer.headers["content-type"].startswith("text/plain; version=")
             process.send_signal(number)
             assert process.wait(30) == 0

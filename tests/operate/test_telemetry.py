@@ -569,7 +569,10 @@ with SupabaseStorage(options) as storage:
     print(os.read(read, 10_000).decode())
 """
         found = program(code, cached)
-    assert found == "({('duration', 'get', 'ok'): 1}, {'hit': 1})"
+    # Compared, if more than a second has gone by since the save.
+    assert found in {
+        f"({{('duration', 'get', 'ok'): 1}}, {{'{event}': 1}})" for event in ("hit", "compare")
+    }
 
 
 def test_a_fork_while_threads_count_leaves_the_child_able_to_count(

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -108,6 +109,7 @@ def test_delete_asks_on_a_terminal(storage: SupabaseStorage, environment: Enviro
         assert "nothing was deleted" in terminal.shown
     with on_terminal(environment, "delete", uuid, new_uuid()) as terminal:
         terminal.until("Delete these 2 vCons")
+        time.sleep(1)  # Python hears an interrupt between the question and its read only afterwards
         terminal.interrupt()
         assert terminal.end() == 130
     assert "interrupted; nothing was deleted" in terminal.shown
