@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.util import types
 
-from conserver_supabase_storage.telemetry import sinks
+from conserver_supabase_storage.telemetry import sinks, watched
 
 type Labels = frozenset[tuple[str, types.AttributeValue]]
 
@@ -66,6 +66,7 @@ def recording() -> Iterator[Recorded]:
         patch.setattr(metrics._internal, "_METER_PROVIDER", recorded.meters)
         patch.setattr(trace, "_TRACER_PROVIDER", recorded.tracers)
         sinks.forget()
+        watched._keep([])  # nor are the storages asked that other tests still have open
         yield recorded
     sinks.forget()
     recorded.meters.shutdown()

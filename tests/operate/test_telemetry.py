@@ -84,7 +84,7 @@ def attributes(span: ReadableSpan | Event) -> dict[str, Any]:
 
 
 def test_every_operation_is_counted_once_with_its_outcome(recorded: Recorded, cached: Json) -> None:
-    one, two = small_vcon(), small_vcon()
+    one, two = small_vcon(subject=new_uuid()), small_vcon()  # found on one page
     with SupabaseStorage(cached) as storage:
         for document in (one, one, two):
             storage.save(document)

@@ -25,7 +25,8 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def own(environment: Environment, prefix: str) -> tuple[str, ...]:
+def own(environment: Environment, prefix: str, psql: Sql) -> tuple[str, ...]:
+    psql.execute("DELETE FROM vcon_cache_doubts")  # of tests that took their Redis away
     return ("-o", f"cache_prefix={prefix}", "-o", "redis_timeout=5")
 
 
