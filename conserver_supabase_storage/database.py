@@ -49,6 +49,9 @@ _POOL = 32
 # Larger arguments are sent in pieces, so that no copy of them is made on the way.
 _PIECE = 1 << 20
 
+# What `sql/` names answers that PostgREST is to send as they are; of all others it makes JSON.
+_ACCEPT = "application/vnd.vcon-storage+json, application/json"
+
 # zlib's manual, inflateInit2: a gzip stream with the largest window.
 _GZIP = 31
 
@@ -259,7 +262,7 @@ class Database:
             client.rest_url = URL(self._options.rest_url)
         rest = client.postgrest
         url = rest.base_url
-        headers = {"Host": url.authority, "Accept": "application/json", "Accept-Encoding": "gzip"}
+        headers = {"Host": url.authority, "Accept": _ACCEPT, "Accept-Encoding": "gzip"}
         headers |= {**rest.headers, "Content-Type": "application/json"}
         packed = [(name.encode(), value.encode()) for name, value in headers.items()]
         return _Connection(pool(_POOL), str(url).rstrip("/"), packed, {})

@@ -133,8 +133,11 @@ def parser(
         parse_float: how to read decimals, as in `json.loads`; None for floats.
     """
     # orjson reads an integer beyond 64 bits, which has 19 digits at the least, as a float.
-    if parse_float is None and not _has_long_number(text):
-        return _quickly
+    if parse_float is None:
+        if len(text) > _STEP and text.count(b",") < len(text) >> 10:
+            return _looking_after  # few values, so some are large: sooner looked at than read
+        if not _has_long_number(text):
+            return _quickly
     return partial(json.loads, parse_float=parse_float)
 
 
@@ -172,6 +175,28 @@ def _quickly(text: bytes | str) -> Any:
     except orjson.JSONDecodeError:
         return json.loads(text)  # which goes deeper, or says so as well
 
+
+def _looking_after(text: bytes | str) -> Any:
+    found = _quickly(text)
+    return json.loads(text) if _has_large_float(found) else found
+
+
+def _has_large_float(value: Any) -> bool:
+    """Return whether a number may have been an integer beyond 64 bits."""
+    left = [value]  # no recursion: it may be hundreds of levels deep
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, float) and abs(value) >= _LARGE:
+            return True
+    return False
+
+
+# The least integer that orjson reads as a float, or more of the negative ones.
+_LARGE = 2.0**63
 
 # Digits become zeros, all else spaces: a long number is then found by a search for zeros.
 _DIGITS = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))

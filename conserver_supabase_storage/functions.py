@@ -18,9 +18,9 @@ from .sharing import SharedSaves
 # SQLSTATE "invalid text representation": a column's type does not take a value.
 _OTHER_TYPE = "22P02"
 
-# How json_build_object writes the member before the rows, which are the last one: taken as they
-# are, they need to be parsed only once.
-_ROWS = b', "rows" : '
+# How json_build_object writes the first member of the rows, which come last: taken as they are,
+# they need to be parsed only once.
+_ROWS = b', "vcon" : '
 
 # Rows of a vCon that is not there.
 NOTHING = b"null"
@@ -216,11 +216,13 @@ class Functions:
         if known is not None:
             arguments["p_known"] = b"%d" % known
         asked = time.monotonic()
-        answer = self._database.call("vcon_storage_get_v2", arguments, until=until, once=once)
+        answer = self._database.call("vcon_storage_get_v3", arguments, until=until, once=once)
         split = answer.find(_ROWS)
         found = self._database.parse(answer[:split] + b"}" if split > 0 else answer)
         self._freshness.note(asked, found)
-        return found, answer[split + len(_ROWS) : -1]
+        # memoryview: a slice would be a copy of what may be large.
+        rows = memoryview(answer)[split + 2 :]
+        return found, b"".join((b"{", rows)) if split > 0 else NOTHING
 
     def search(self, arguments: dict[str, bytes]) -> dict[str, Any]:
         """Return a page of a search (`Query.arguments`)."""

@@ -5,6 +5,8 @@ CREATE SCHEMA public;
 
 COMMENT ON SCHEMA public IS 'standard public schema';
 
+CREATE DOMAIN public."application/vnd.vcon-storage+json" AS json;
+
 CREATE FUNCTION public.vcon_storage_backfill_v1(p_limit integer, p_after uuid DEFAULT NULL::uuid, p_count boolean DEFAULT false) RETURNS json
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -1044,6 +1046,55 @@ BEGIN
     CROSS JOIN LATERAL (SELECT CASE WHEN v.tenant_id IS NOT DISTINCT FROM p_tenant
       AND NOT EXISTS (SELECT FROM vcon_edited e WHERE e.uuid = p_uuid) THEN v.revision END
     ) AS r (revision));
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_get_v3(p_uuid uuid, p_known bigint DEFAULT NULL::bigint, p_tenant text DEFAULT NULL::text) RETURNS public."application/vnd.vcon-storage+json"
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM set_config('response.headers', '[{"Content-Type": "application/json"}]', true);
+  RETURN (
+    SELECT CASE
+      WHEN v.uuid IS NULL OR r.revision = p_known THEN json_build_object(
+        'episode', s.episode, 'off', s.off, 'now', s.now,
+        'revision', r.revision, 'changed_at', c.changed_at)
+      ELSE json_build_object(
+        'episode', s.episode, 'off', s.off, 'now', s.now,
+        'revision', r.revision, 'changed_at', c.changed_at,
+        'vcon', v.as_written,
+        'columns', CASE WHEN v.as_written IS NULL THEN to_json(v) END,
+        'parties', (
+          SELECT coalesce(json_agg(CASE WHEN p.as_written IS NULL
+            THEN to_json(p) ELSE json_build_array(p.as_written, NULL) END), '[]')
+          FROM (SELECT * FROM parties WHERE vcon_id IN (v.uuid, v.id) ORDER BY party_index) AS p),
+        'dialog', (
+          SELECT coalesce(json_agg(CASE WHEN d.as_written IS NULL
+            THEN vcon_storage_dialog_columns_v1(ROW(d.*)::dialog)
+            ELSE json_build_array(d.as_written, d.body) END), '[]')
+          FROM (SELECT * FROM dialog WHERE vcon_id IN (v.uuid, v.id) ORDER BY dialog_index) AS d),
+        'analysis', (
+          SELECT coalesce(json_agg(CASE WHEN a.as_written IS NULL
+            THEN to_json(a) ELSE json_build_array(a.as_written, a.body) END), '[]')
+          FROM (
+            SELECT * FROM analysis WHERE vcon_id IN (v.uuid, v.id) ORDER BY analysis_index
+          ) AS a),
+        'attachments', (
+          SELECT coalesce(json_agg(CASE WHEN t.as_written IS NULL
+            THEN to_json(t) ELSE json_build_array(t.as_written, t.body) END), '[]')
+          FROM (
+            SELECT * FROM attachments WHERE vcon_id IN (v.uuid, v.id) ORDER BY attachment_index
+          ) AS t))
+      END
+    FROM vcon_storage_cache_state_v1() s LEFT JOIN vcons v
+      ON v.uuid = p_uuid AND (p_tenant IS NULL OR v.tenant_id = p_tenant)
+    CROSS JOIN LATERAL (SELECT CASE WHEN v.tenant_id IS NOT DISTINCT FROM p_tenant
+      AND NOT EXISTS (SELECT FROM vcon_edited e WHERE e.uuid = p_uuid) THEN v.revision END
+    ) AS r (revision)
+    CROSS JOIN LATERAL (SELECT extract(epoch FROM coalesce(v.saved_at,
+      (SELECT t.deleted_at FROM vcon_tombstones t WHERE t.uuid = p_uuid)))
+    ) AS c (changed_at));
 END
 $$;
 
@@ -2681,7 +2732,7 @@ $$;
 CREATE FUNCTION public.vcon_storage_version_v1() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'public', 'pg_temp'
-    AS $$ SELECT '20261125160000' $$;
+    AS $$ SELECT '20261125170000' $$;
 
 CREATE FUNCTION public.vcon_storage_walk_v1(p_after uuid, p_limit integer, p_tenant text DEFAULT NULL::text) RETURNS json
     LANGUAGE plpgsql STABLE
@@ -2987,6 +3038,9 @@ GRANT USAGE ON SCHEMA public TO anon;
 GRANT USAGE ON SCHEMA public TO authenticated;
 GRANT USAGE ON SCHEMA public TO service_role;
 
+REVOKE ALL ON TYPE public."application/vnd.vcon-storage+json" FROM PUBLIC;
+GRANT ALL ON TYPE public."application/vnd.vcon-storage+json" TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_backfill_v1(p_limit integer, p_after uuid, p_count boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_backfill_v1(p_limit integer, p_after uuid, p_count boolean) TO service_role;
 
@@ -3045,6 +3099,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_get_v1(p_uuid uuid, p_known bigint, p_
 
 REVOKE ALL ON FUNCTION public.vcon_storage_get_v2(p_uuid uuid, p_known bigint, p_tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_get_v2(p_uuid uuid, p_known bigint, p_tenant text) TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_get_v3(p_uuid uuid, p_known bigint, p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_get_v3(p_uuid uuid, p_known bigint, p_tenant text) TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_history_edited_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_history_edited_v1() TO service_role;

@@ -1,7 +1,9 @@
 """What operations cost on any machine: requests, round trips, statements, bytes, WAL. No timers."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from copy import copy, deepcopy
+from random import randbytes
 from typing import Any, NamedTuple
 
 import pytest
@@ -186,3 +188,20 @@ def test_what_is_unchanged_is_not_written_again(meter: Meter, vcon: Json) -> Non
     assert again <= WAL_NOISE
     if len(vcon["dialog"]) > 100:
         assert more <= new / 4
+
+
+def test_reading_a_large_body_writes_no_file(storage: SupabaseStorage, psql: Sql) -> None:
+    # More than Postgres sorts in memory, unless told otherwise, and nothing that it can compress.
+    body = b64encode(randbytes(6_000_000)).decode()
+    vcon = small_vcon(dialog=[{"type": "recording", "body": body, "encoding": "base64url"}] * 2)
+    storage.save(vcon)
+
+    def files() -> object:
+        psql.execute("SELECT pg_stat_force_next_flush()")
+        return psql.execute(
+            "SELECT temp_files FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
+
+    before = files()
+    psql.execute("SELECT octet_length(vcon_storage_get_v3(%s)::text)", [vcon["uuid"]])
+    assert files() == before

@@ -246,7 +246,7 @@ def test_errors_are_told_without_what_they_say(
         storage.get(new_uuid())
     assert recorded.counts("operation.duration") == {f"get {outcome}": 1}
     get = ended(recorded.spans, "storage.supabase.get")
-    call = ended(recorded.spans, "storage.supabase.postgrest.vcon_storage_get_v2")
+    call = ended(recorded.spans, "storage.supabase.postgrest.vcon_storage_get_v3")
     for span in (get, call):
         assert attributes(span)["error.type"] == type(raised.value).__name__
         assert span.status.status_code is StatusCode.ERROR

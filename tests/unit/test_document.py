@@ -13,7 +13,7 @@ import vcon as vcon_library
 from hypothesis import given
 
 from conserver_supabase_storage import InvalidVconError
-from conserver_supabase_storage.document import canonical_uuid, dumps, read, uuid_of
+from conserver_supabase_storage.document import canonical_uuid, dumps, loads, read, uuid_of
 
 from ..vcons import Json, as_text, assert_same, small_vcon, uuid_in, vcons
 
@@ -163,6 +163,18 @@ def test_decimals_in_a_dict_keep_their_digits() -> None:
 def test_integers_of_any_usual_size_are_written_whole() -> None:
     document = {"uuid": UUID, "x": [2**53 + 1, 2**64, -(10**4_000)]}
     assert json.loads(dumps(read(document))) == document
+
+
+@pytest.mark.parametrize("beside", ["", "x" * 3_000_000, [1] * 600_000], ids=["", "body", "list"])
+@pytest.mark.parametrize(
+    "number", [2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**30, 1e30, 1.5]
+)
+def test_numbers_are_read_as_they_are_beside_whatever_is_there(number: float, beside: Any) -> None:
+    deep: Any = number
+    for _ in range(400):
+        deep = [deep]
+    for document in ({"x": [number], "y": beside}, {"y": beside, "x": {"x": deep}}):
+        assert_same(loads(dumps(document)), document)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+-- Reading a vCon, with fewer copies of large bodies made on the way.
+--
+-- Safe to run again. It goes into the schema "public"; for another one:
+--   SET vcon_storage.schema = 'name';
+
+DO $$
+BEGIN
+  PERFORM set_config('search_path', format('%I, pg_temp',
+    coalesce(nullif(current_setting('vcon_storage.schema', true), ''), 'public')), false);
+END
+$$;
+
+-- A function that returns this is asked for the media type of this name, and PostgREST then sends the
+-- answer as it is (its manual, "Media Type Handlers"). Of json it makes an array first, to take the
+-- first element out of it again.
+DO $$
+BEGIN
+  CREATE DOMAIN "application/vnd.vcon-storage+json" AS json;
+EXCEPTION WHEN duplicate_object THEN
+  NULL;
+END
+$$;
+REVOKE ALL ON DOMAIN "application/vnd.vcon-storage+json" FROM PUBLIC;
+GRANT USAGE ON DOMAIN "application/vnd.vcon-storage+json" TO service_role;
+
+-- As vcon_storage_get_v2, but for three things, since a body can be large:
+-- - It returns a media type. The header says that it is json: gateways compress that.
+-- - The tables' rows are members of the answer itself, after its others: each json value within
+--   another one is written out and copied once more. They are left out where there is no such vCon,
+--   or its revision is p_known.
+-- - Rows are put in order before they are turned into json. An aggregate's own ORDER BY would sort
+--   whole rows here, with their bodies fetched already, and out on disk.
+CREATE OR REPLACE FUNCTION vcon_storage_get_v3(
+  p_uuid uuid, p_known bigint DEFAULT NULL, p_tenant text DEFAULT NULL
+) RETURNS "application/vnd.vcon-storage+json"
+  LANGUAGE plpgsql STABLE
+  SET search_path FROM CURRENT
+AS $$
+BEGIN
+  PERFORM set_config('response.headers', '[{"Content-Type": "application/json"}]', true);
+  RETURN (
+    SELECT CASE
+      WHEN v.uuid IS NULL OR r.revision = p_known THEN json_build_object(
+        'episode', s.episode, 'off', s.off, 'now', s.now,
+        'revision', r.revision, 'changed_at', c.changed_at)
+      ELSE json_build_object(
+        'episode', s.episode, 'off', s.off, 'now', s.now,
+        'revision', r.revision, 'changed_at', c.changed_at,
+        'vcon', v.as_written,
+        'columns', CASE WHEN v.as_written IS NULL THEN to_json(v) END,
+        'parties', (
+          SELECT coalesce(json_agg(CASE WHEN p.as_written IS NULL
+            THEN to_json(p) ELSE json_build_array(p.as_written, NULL) END), '[]')
+          FROM (SELECT * FROM parties WHERE vcon_id IN (v.uuid, v.id) ORDER BY party_index) AS p),
+        'dialog', (
+          SELECT coalesce(json_agg(CASE WHEN d.as_written IS NULL
+            THEN vcon_storage_dialog_columns_v1(ROW(d.*)::dialog)
+            ELSE json_build_array(d.as_written, d.body) END), '[]')
+          FROM (SELECT * FROM dialog WHERE vcon_id IN (v.uuid, v.id) ORDER BY dialog_index) AS d),
+        'analysis', (
+          SELECT coalesce(json_agg(CASE WHEN a.as_written IS NULL
+            THEN to_json(a) ELSE json_build_array(a.as_written, a.body) END), '[]')
+          FROM (
+            SELECT * FROM analysis WHERE vcon_id IN (v.uuid, v.id) ORDER BY analysis_index
+          ) AS a),
+        'attachments', (
+          SELECT coalesce(json_agg(CASE WHEN t.as_written IS NULL
+            THEN to_json(t) ELSE json_build_array(t.as_written, t.body) END), '[]')
+          FROM (
+            SELECT * FROM attachments WHERE vcon_id IN (v.uuid, v.id) ORDER BY attachment_index
+          ) AS t))
+      END
+    FROM vcon_storage_cache_state_v1() s LEFT JOIN vcons v
+      ON v.uuid = p_uuid AND (p_tenant IS NULL OR v.tenant_id = p_tenant)
+    CROSS JOIN LATERAL (SELECT CASE WHEN v.tenant_id IS NOT DISTINCT FROM p_tenant
+      AND NOT EXISTS (SELECT FROM vcon_edited e WHERE e.uuid = p_uuid) THEN v.revision END
+    ) AS r (revision)
+    CROSS JOIN LATERAL (SELECT extract(epoch FROM coalesce(v.saved_at,
+      (SELECT t.deleted_at FROM vcon_tombstones t WHERE t.uuid = p_uuid)))
+    ) AS c (changed_at));
+END
+$$;
+
+-- The newest migration that this schema has.
+CREATE OR REPLACE FUNCTION vcon_storage_version_v1() RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  SET search_path FROM CURRENT
+AS $$ SELECT '20261125170000' $$;
+
+REVOKE ALL ON FUNCTION vcon_storage_get_v3(uuid, bigint, text) FROM PUBLIC, anon, authenticated;
+GRANT EXECUTE ON FUNCTION vcon_storage_get_v3(uuid, bigint, text) TO service_role;
+
+RESET search_path;
+NOTIFY pgrst, 'reload schema';
