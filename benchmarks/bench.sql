@@ -37,7 +37,8 @@ CREATE FUNCTION bench_delete(p_uuid uuid) RETURNS void LANGUAGE sql AS $$
 $$;
 
 -- Fills the tables: copies one vCon, with all its rows, so often, and its document beside it.
--- The columns are looked up, so that they need not be known here.
+-- The columns are looked up, so that they need not be known here. The caller sees to it that no
+-- triggers and foreign keys look at each row (session_replication_role).
 CREATE PROCEDURE bench_fill(template uuid, copies integer) LANGUAGE plpgsql AS $$
 DECLARE
   target record;
@@ -45,20 +46,21 @@ BEGIN
   CREATE TEMP TABLE bench_new AS
     SELECT gen_random_uuid() AS uuid, n FROM generate_series(1, copies - 1) AS n;
   FOR target IN
-    SELECT c.table_name, c.table_name = 'vcons' AS is_header,
+    SELECT c.table_name, c.table_name IN ('vcons', 'vcon_search') AS is_header,
       string_agg(quote_ident(c.column_name), ', ') AS columns,
       string_agg(CASE c.column_name
         WHEN 'vcon_id' THEN 'bench_new.uuid'
         WHEN 'uuid' THEN CASE c.data_type WHEN 'uuid' THEN 'bench_new.uuid' ELSE 'old.uuid' END
         WHEN 'id' THEN CASE c.table_name WHEN 'vcons' THEN 'bench_new.uuid'
           ELSE 'gen_random_uuid()' END
-        WHEN 'created_at' THEN CASE c.table_name
-          WHEN 'vcons' THEN 'old.created_at - bench_new.n * interval ''1 second'''
+        WHEN 'created_at' THEN CASE WHEN c.table_name IN ('vcons', 'vcon_search')
+          THEN 'old.created_at - bench_new.n * interval ''1 second'''
           ELSE 'old.created_at' END
         ELSE 'old.' || quote_ident(c.column_name) END, ', ') AS source
     FROM information_schema.columns c
     WHERE c.table_schema = 'public' AND c.is_generated = 'NEVER'
-      AND c.table_name IN ('vcons', 'parties', 'dialog', 'analysis', 'attachments')
+      AND c.table_name IN (
+        'vcons', 'parties', 'dialog', 'analysis', 'attachments', 'vcon_search')
     GROUP BY c.table_name
     ORDER BY is_header DESC
   LOOP

@@ -108,7 +108,9 @@ def _at_size(bench: Bench, size: int, first: int, uuids: list[str]) -> Iterator[
 def _fill(bench: Bench, database_url: str, size: int) -> list[str]:
     """Copy one vCon so often; return some of their uuids, from all over the tables."""
     template = bench.saved(make("small"))
+    bench.plain.search({"limit": 1})  # indexes it
     with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
         connection.execute("CALL bench_fill(%s, %s)", [template.uuid, size])
         connection.execute("VACUUM (ANALYZE)")
         found = connection.execute("SELECT uuid::text FROM vcons ORDER BY random() LIMIT 2000")

@@ -12,6 +12,7 @@ from tenacity import Retrying, retry_if_exception_type
 
 from .document import loads
 from .errors import RefusedError, StorageError, UnavailableError
+from .forks import held_off
 from .options import Options
 from .refusals import refusal, takes_no_changes
 from .retries import Pace, PassingError
@@ -162,11 +163,11 @@ class Database:
         self._connections = {}
 
     def _attempt(self, call: "_Call") -> bytes:
+        connection = self._connection()  # before imports: it holds off a fork from its own
         import httpcore  # noqa: PLC0415  costs more than the rest of the package
 
         from .deadline import deadline  # noqa: PLC0415
 
-        connection = self._connection()
         left = call.deadline - time.monotonic()
         if left <= 0:  # this process was stopped, or waited for something else until now
             raise PassingError(f"no time is left to ask Supabase at {self._where}")
@@ -236,7 +237,8 @@ class Database:
         """Return this process'; dict.setdefault makes threads that race agree on one."""
         pid = os.getpid()
         if (connection := self._connections.get(pid)) is None:
-            connection = self._connections.setdefault(pid, self._connect())
+            with held_off():
+                connection = self._connections.setdefault(pid, self._connect())
         return connection
 
     def _connect(self) -> "_Connection":

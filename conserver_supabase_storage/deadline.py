@@ -13,6 +13,8 @@ from typing import Any
 import httpcore
 import httpx
 
+from .forks import held_off
+
 # When the request of this thread has to end (time.monotonic()).
 deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
@@ -55,7 +57,8 @@ class _Stream(httpcore.NetworkStream):
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         left = _left(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left))
+        with held_off():
+            return _Stream(self._stream.start_tls(ssl_context, server_hostname, left))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

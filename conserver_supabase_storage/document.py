@@ -205,6 +205,8 @@ _STEP = 1 << 20
 
 
 def _has_long_number(text: bytes) -> bool:
+    if len(text) <= _STEP:
+        return _LONG_NUMBER in text.translate(_DIGITS)
     return any(
         _LONG_NUMBER in text[start : start + _STEP + len(_LONG_NUMBER)].translate(_DIGITS)
         for start in range(0, len(text), _STEP)

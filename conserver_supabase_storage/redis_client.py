@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from .errors import ConfigurationError
+from .forks import held_off
 from .urls import mask_url
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ def connect(url: str, timeout: float) -> "Redis":
     Raises:
         ValueError: the URL can't be used; the text has no password.
     """
-    from redis import Redis  # noqa: PLC0415  a quarter of a second, not needed without a Redis
-    from redis.backoff import NoBackoff  # noqa: PLC0415
-    from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: PLC0415
-    from redis.retry import Retry  # noqa: PLC0415
+    with held_off():
+        from redis import Redis  # noqa: PLC0415  a quarter of a second, not needed without a Redis
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: PLC0415
+        from redis.retry import Retry  # noqa: PLC0415
 
     try:
         redis = Redis.from_url(

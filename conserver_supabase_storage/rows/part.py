@@ -87,10 +87,17 @@ class Part:
         Returns:
             The parts.
         """
-        return [
-            self._from_columns(row) if isinstance(row, dict) else _put_body(row[0], row[1], parse)
-            for row in rows
-        ]
+        parts: list[dict[str, Any]] = []
+        for row in rows:
+            if isinstance(row, dict):
+                parts.append(self._from_columns(row))
+                continue
+            part, body = row
+            if body is not None:
+                is_json = isinstance(part.get("body"), (dict, list))
+                part["body"] = parse(body) if is_json else body
+            parts.append(part)
+        return parts
 
     def _from_columns(self, row: Row) -> dict[str, Any]:
         """Build the part that another program's row stands for: absent where a column is null."""
@@ -145,10 +152,3 @@ def _take_body(part: Mapping[str, Any]) -> tuple[Mapping[str, Any], str | None]:
     if isinstance(body, dict | list):
         return {**part, "body": type(body)()}, dumps(body).decode()
     return part, None
-
-
-def _put_body(part: dict[str, Any], body: str | None, parse: Parse) -> dict[str, Any]:
-    if body is not None:
-        written = part.get("body")
-        part["body"] = parse(body) if isinstance(written, dict | list) else body
-    return part

@@ -17,11 +17,12 @@ import pytest
 from redis import Redis
 
 import conserver_supabase_storage as module
+from conserver_supabase_storage.database import Database
 from conserver_supabase_storage.registry import registry
 
 from ..home import Supabase
 from ..vcons import Json, as_text, assert_same, small_vcon
-from .servers import NOTHING, CountingProxy, ScriptedServer
+from .servers import NOTHING, CountingProxy, ScriptedServer, silence
 
 
 @pytest.fixture(autouse=True)
@@ -232,3 +233,49 @@ def test_a_storage_made_before_a_fork_works_after_it(stack: Supabase, options: J
         assert_same(storage.get(document["uuid"]), document)
         # One connection of the parent, one of the child.
         assert proxy.accepted == 2
+
+
+def forked() -> float:
+    """Fork a child that does nothing; return when that was done (time.monotonic())."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if not pid:
+        os._exit(0)
+    at = time.monotonic()
+    os.waitpid(pid, 0)
+    return at
+
+
+def test_a_fork_waits_while_another_thread_makes_the_first_connection(
+    options: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = Database._connect
+    inside, ends = threading.Event(), []
+
+    def slow(database: Database) -> Any:
+        inside.set()
+        time.sleep(0.5)
+        ends.append(time.monotonic())
+        return connect(database)
+
+    monkeypatch.setattr(Database, "_connect", slow)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(module.get, small_vcon()["uuid"], options)
+        assert inside.wait(10)
+        at = forked()
+        assert found.result(10) is None
+    assert ends[0] <= at
+
+
+def test_a_fork_waits_while_another_thread_shakes_hands(options: Json) -> None:
+    # OpenSSL's locks would stay with a thread that the child does not have.
+    with ScriptedServer(silence, read_requests=False) as site, ThreadPoolExecutor(1) as pool:
+        url = site.url.replace("http:", "https:")
+        hurried = options | {"rest_url": url, "read_timeout": 1.0, "total_timeout": 1.0}
+        found = pool.submit(module.get, small_vcon()["uuid"], hurried)
+        assert eventually(lambda: site.accepted >= 1)
+        began = time.monotonic()
+        at = forked()
+        assert isinstance(found.exception(10), module.UnavailableError)
+    assert at - began > 0.3
