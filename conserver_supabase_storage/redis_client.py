@@ -30,8 +30,10 @@ def connect(url: str, timeout: float) -> "Redis":
         from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: PLC0415
         from redis.retry import Retry  # noqa: PLC0415
 
+        from .redis_pool import Pool  # noqa: PLC0415
+
     try:
-        redis = Redis.from_url(
+        pool = Pool.from_url(
             url,
             # Once more, at once: a pooled connection may have died with a restart of Redis. Never
             # after a timeout: that would cost a second one.
@@ -39,7 +41,6 @@ def connect(url: str, timeout: float) -> "Redis":
             retry_on_timeout=False,
             health_check_interval=30,
         )
-        pool = redis.connection_pool
         # The URL's query would win over arguments; these are ours to say.
         pool.connection_kwargs |= {"decode_responses": False, "socket_timeout": timeout}
         if not url.startswith("unix:"):
@@ -48,6 +49,8 @@ def connect(url: str, timeout: float) -> "Redis":
     except (ValueError, TypeError):
         msg = f"{mask_url(url)} is no URL that the Redis client takes"
         raise ValueError(msg) from None
+    redis = Redis(connection_pool=pool)
+    redis.auto_close_connection_pool = True
     return redis
 
 
