@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import copy_context
+from typing import NamedTuple
 
 from .coherence import CoherentCache
 from .document import Document, read, uuid_of
 from .errors import RefusedError, StorageError, UnavailableError
-from .functions import Functions
+from .functions import Functions, Prepared
 from .spooling import Spooling
 
 # A batch is sent when it has so many vCons or bytes: well within one statement's time, and small
@@ -23,8 +24,16 @@ _AT_ONCE = 3
 
 type Results = list[StorageError | None]
 
-# By uuid: its place among the results, and the vCon.
-type Batch = dict[str, tuple[int, Document]]
+
+class _Given(NamedTuple):
+    """A vCon of a batch: its place among the results, itself, and what is sent of it."""
+
+    place: int
+    document: Document
+    prepared: Prepared
+
+
+type Batch = dict[str, _Given]
 
 
 class Bulk:
@@ -84,8 +93,10 @@ class Bulk:
             if uuid in batch or len(batch) >= _COUNT or size >= _BYTES:
                 yield batch
                 batch, size = {}, 0
-            batch[uuid] = len(results), document
-            size += _size(document)
+            # Made here, in one thread: those that send would only keep each other from Python.
+            prepared = self._functions.prepare(document, cached=self._cache.is_on)
+            batch[uuid] = _Given(len(results), document, prepared)
+            size += prepared.size
             results.append(None)
         if batch:
             yield batch
@@ -97,71 +108,53 @@ class Bulk:
             singly = self._try(batch, results, began)
         except UnavailableError as error:
             # The changes could not be announced to readers, so they are not done (`save` too).
-            for uuid, (place, document) in batch.items():
-                results[place] = self._kept(uuid, document, began, error, done=False)
+            for each in batch.values():
+                results[each.place] = self._kept(each, began, error, done=False)
             return
-        for place, document in singly:
+        for each in singly:
             try:
-                self._save(document)
+                self._save(each.document)
             except StorageError as error:
-                results[place] = error
+                results[each.place] = error
 
-    def _try(self, batch: Batch, results: Results, began: float) -> list[tuple[int, Document]]:
+    def _try(self, batch: Batch, results: Results, began: float) -> list[_Given]:
         """Save a batch; return what is to be saved one by one."""
         until = began + self._timeout
         with ExitStack() as stack:
             changes = [stack.enter_context(self._cache.change(uuid, until)) for uuid in batch]
             outlooks = [self._spooling.outlook(uuid) for uuid in batch]
             prepared = [
-                self._functions.prepare(document, touch=outlook.touch)
-                for outlook, (_, document) in zip(outlooks, batch.values(), strict=True)
+                each.prepared.touched() if outlook.touch else each.prepared
+                for outlook, each in zip(outlooks, batch.values(), strict=True)
             ]
             try:
                 answers = self._functions.save_batch(prepared, until)
             except UnavailableError as error:
-                for change, (uuid, (place, document)) in zip(changes, batch.items(), strict=True):
+                for change, each in zip(changes, batch.values(), strict=True):
                     change.failed(error)
-                    results[place] = self._kept(uuid, document, began, error)
+                    results[each.place] = self._kept(each, began, error)
                 return []
             except RefusedError:
                 return list(batch.values())  # perhaps because of one of them: which one?
             singly = []
-            for change, outlook, answer, given in zip(
-                changes, outlooks, answers, prepared, strict=True
+            for change, outlook, answer, each in zip(
+                changes, outlooks, answers, batch.values(), strict=True
             ):
-                place, document = batch[given.uuid]
                 if isinstance(answer, RefusedError):
-                    singly.append((place, document))  # which sets it aside
+                    singly.append(each)  # which sets it aside
                     continue
                 if self._cache.is_on and not answer["left_out"]:
-                    change.done(answer, given.stored())
-                if not self._spooling.changed(given.uuid, outlook):
-                    singly.append((place, document))
+                    change.done(answer, each.prepared.stored())
+                if not self._spooling.changed(each.prepared.uuid, outlook):
+                    singly.append(each)
             return singly
 
     def _kept(
-        self,
-        uuid: str,
-        document: Document,
-        began: float,
-        error: UnavailableError,
-        *,
-        done: bool = True,
+        self, given: _Given, began: float, error: UnavailableError, *, done: bool = True
     ) -> StorageError | None:
         """Spool what could not be saved; return the error that is left of that."""
         try:
-            self._spooling.keep(uuid, document, began, error, done=done)
+            self._spooling.keep(given.prepared.uuid, given.document, began, error, done=done)
         except UnavailableError as left:
             return left
         return None
-
-
-def _size(document: Document) -> int:
-    """Return about how many bytes the bodies of a document have: the rest is small."""
-    return sum(
-        len(body)
-        for parts in document.values()
-        if isinstance(parts, list)
-        for part in parts
-        if isinstance(part, dict) and isinstance(body := part.get("body"), str)
-    )

@@ -45,11 +45,14 @@ class Cache:
         memory_bytes: int = 0,
         shared: bool = False,
     ) -> None:
+        from redis.exceptions import ResponseError  # noqa: PLC0415  it is loaded, with the client
+
+        self._response_error = ResponseError
         self._redis = redis
         self._prefix = prefix
         self._ttl = ttl
         self._compress_bytes = compress_bytes
-        self._memory = Memory(memory_bytes)
+        self._memory = Memory(memory_bytes) if memory_bytes else None
         self._shared = shared
         self._span = int(span * 1000)
         self._begin = script(redis, "begin")
@@ -60,17 +63,16 @@ class Cache:
     @redis_call
     def read(self, uuid: str) -> Entry | None:
         """Return a vCon's entry, or None."""
-        from redis.exceptions import ResponseError  # noqa: PLC0415
-
         keys = self._keys(uuid)
-        kept = self._memory.get(uuid)
+        kept = self._memory.get(uuid) if self._memory else None
         try:
             if kept is not None and self._header(keys[0]).startswith(kept.header):
                 entry: Entry | None = kept
             else:
                 value = self._redis.get(keys[0])
                 entry = Entry.unpack(value)
-                self._memory.put(uuid, entry)
+                if self._memory:
+                    self._memory.put(uuid, entry)
                 if entry is None and isinstance(value, bytes):
                     # Another release's, or damaged. Nobody reads it, and it would keep fills out.
                     self._miss(keys, [token(), value[:HEADER_BYTES], self._span])
@@ -78,7 +80,7 @@ class Cache:
                 # Deleted by the other server, which changed the vCon.
                 self.miss(uuid, entry)
                 return None
-        except ResponseError as error:
+        except self._response_error as error:
             if str(error).startswith("WRONGTYPE"):
                 return None  # somebody else's key in our place: left alone
             raise
@@ -135,11 +137,9 @@ class Cache:
 
     def peek(self, uuid: str) -> bytes | None:
         """Return what stands in an entry's place, whatever it is; None for nothing, or no text."""
-        from redis.exceptions import ResponseError  # noqa: PLC0415
-
         try:
             value = self._redis.get(self._keys(uuid)[0])
-        except ResponseError as error:
+        except self._response_error as error:
             if str(error).startswith("WRONGTYPE"):
                 return None
             raise
@@ -159,7 +159,8 @@ class Cache:
 
     def forget(self) -> None:
         """Start afresh in a forked child."""
-        self._memory.forget()
+        if self._memory:
+            self._memory.forget()
 
     def _keys(self, uuid: str) -> list[str]:
         key = f"{self._prefix}{{{uuid}}}"

@@ -83,6 +83,9 @@ class CoherentCache:
         self._redis_timeout = options.redis_timeout
         self._cache: Cache | None = None
         if redis is not None:
+            from redis import RedisError  # noqa: PLC0415  it is loaded, with the client
+
+            self._redis_error = RedisError
             self._cache = Cache(
                 redis,
                 prefix=options.key_prefix,
@@ -189,13 +192,11 @@ class CoherentCache:
 
     def status(self) -> str:
         """Return ``off``, ``ok``, or what is wrong with Redis now."""
-        from redis import RedisError  # noqa: PLC0415
-
         if self._cache is None:
             return "off"
         try:
             self._probe()
-        except RedisError as error:
+        except self._redis_error as error:
             return f"Redis does not answer as it should: {type(error).__name__}"
         return "ok"
 
@@ -237,12 +238,10 @@ class CoherentCache:
         """Call the cache; None if there is none, or it fails, or failed just now."""
         if self._cache is None or self.breaker.is_open:
             return None
-        from redis import RedisError  # noqa: PLC0415
-
         began = time.monotonic()
         try:
             answer = call(self._cache)
-        except RedisError as error:
+        except self._redis_error as error:
             self._telemetry.cache("error")
             if "unknown command" in str(error).lower():
                 # No process that shares this Redis can have anything in it, so there is nothing

@@ -1,11 +1,15 @@
 """An entry of the cache, and how it stands in Redis. Pure."""
 
+import re
 import zlib
 from typing import NamedTuple
 
 # What every entry begins with (compressed or not); another beginning is another release's, and a
 # miss.
 _PLAIN, _COMPRESSED = b"css1", b"css1z"
+
+# As `Entry.header` makes it.
+_HEADER = re.compile(rb"(css1z?) (\d+) (\d+) ([0-9a-f]{8})\n")
 
 # The bits of an episode from here on name the database that it is of.
 _HOME = 32
@@ -43,21 +47,18 @@ class Entry(NamedTuple):
     @classmethod
     def unpack(cls, value: object) -> "Entry | None":
         """Read what stands in Redis; None for whatever is no entry of this format."""
-        if not isinstance(value, bytes):
+        if not isinstance(value, bytes) or (header := _HEADER.match(value)) is None:
             return None
-        header, newline, rows = value.partition(b"\n")
-        fields = header.split(b" ")
-        if not newline or len(fields) != 4 or fields[0] not in {_PLAIN, _COMPRESSED}:
-            return None
-        if not fields[1].isdigit() or not fields[2].isdigit():
-            return None
-        compressed = fields[0] == _COMPRESSED
+        form, revision, episode, checksum = header.groups()
+        rows = value[header.end() :]
+        compressed = form == _COMPRESSED
         try:
             rows = zlib.decompress(rows) if compressed else rows
         except zlib.error:
             return None
-        entry = cls(int(fields[1]), int(fields[2]), rows, compressed)
-        return entry if header + b"\n" == entry.header else None
+        if zlib.crc32(rows) != int(checksum, 16):
+            return None
+        return cls(int(revision), int(episode), rows, compressed)
 
 
 # No header is longer: two 64-bit numbers and the form.

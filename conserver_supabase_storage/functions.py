@@ -33,7 +33,7 @@ class Prepared(NamedTuple):
         uuid: the vCon's.
         head: of ``p_vcons``: JSON text of an object that is not closed.
         parts: its rows of each table that it has any in, as JSON text.
-        rows: the same, as `rows.vcon.to_rows` returns them.
+        rows: the same, as `rows.vcon.to_rows` returns them; empty where no cache wants them.
         digest: of the rows; the database knows a vCon that is the same by it.
     """
 
@@ -51,6 +51,10 @@ class Prepared(NamedTuple):
     def stored(self) -> bytes:
         """Return the rows as `Functions.get` would, as JSON text."""
         return stored(self.rows)
+
+    def touched(self) -> "Prepared":
+        """Return it so that it counts as a change even where nothing differs."""
+        return self._replace(head=self.head + b',"touch":true')
 
 
 class IndexStep(NamedTuple):
@@ -104,17 +108,17 @@ class Functions:
         self,
         document: Document,
         *,
-        touch: bool = False,
         not_after: float | None = None,
         careful: bool = False,
+        cached: bool = True,
     ) -> Prepared:
         """Turn a checked document into what is sent.
 
         Args:
             document: from `document.read`.
-            touch: whether it counts as a change even where nothing differs.
             not_after: when the save was made, if it was spooled.
             careful: as in `vcon_rows.to_rows`.
+            cached: whether a cache wants its rows.
         """
         uuid = uuid_of(document)
         rows = vcon_rows.to_rows(document, uuid, careful=careful)
@@ -132,11 +136,9 @@ class Functions:
         )
         for table in PARTS:
             head += b',"%b":%d' % (table.encode(), len(rows[table]))
-        if touch:
-            head += b',"touch":true'
         if not_after is not None:
             head += b',"not_after":%b' % dumps(not_after)
-        return Prepared(uuid, head, parts, rows, digest.hexdigest())
+        return Prepared(uuid, head, parts, rows if cached else {}, digest.hexdigest())
 
     def save(
         self,
@@ -153,21 +155,21 @@ class Functions:
             document: from `document.read`.
             until: when to give up (time.monotonic()).
             once: whether to leave it at one attempt.
-            touch: as in `prepare`.
+            touch: whether it counts as a change even where nothing differs.
             not_after: as in `prepare`.
 
         Returns:
             The answer (revision, left_out, the cache's state), and what was written.
         """
-        prepared = self.prepare(document, touch=touch, not_after=not_after)
+        prepared = self.prepare(document, not_after=not_after)
         try:
-            answer = self._shared.save(prepared, until, once)
+            answer = self._shared.save(prepared.touched() if touch else prepared, until, once)
         except RefusedError as error:
             if error.code != _OTHER_TYPE:
                 raise
             # The tables are another program's, from the time when a party's uuid had to be one.
-            prepared = self.prepare(document, touch=touch, not_after=not_after, careful=True)
-            answer = self._shared.save(prepared, until, once)
+            prepared = self.prepare(document, not_after=not_after, careful=True)
+            answer = self._shared.save(prepared.touched() if touch else prepared, until, once)
         if isinstance(answer, RefusedError):
             raise answer
         return answer, prepared

@@ -2,14 +2,17 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from .errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-# Seconds that saves are collected before they are indexed together.
+# Seconds without a save before those that were made are indexed, and seconds after which they are
+# in any case: saves go first, but a search has to do what is left.
 DELAY = 0.5
+_LONGEST = 2.0
 
 # vCons of one transaction: it holds locks that a delete waits for.
 COUNT = 200
@@ -59,7 +62,7 @@ class Indexer:
             thread.join(_LAST_STEP)
 
     def _run(self, stop: threading.Event) -> None:
-        while not stop.wait(DELAY):
+        while self._is_quiet(stop):
             self._wanted = False  # before it looks: what is saved from here on wakes it again
             try:
                 while self._index(COUNT) and not stop.is_set():
@@ -73,3 +76,13 @@ class Indexer:
         with self._lock:
             self._wanted = False
             self._thread = None
+
+    def _is_quiet(self, stop: threading.Event) -> bool:
+        """Wait until it is time to index; return False if there is none any more."""
+        until = time.monotonic() + _LONGEST
+        while True:
+            self._wanted = False
+            if stop.wait(DELAY):
+                return False
+            if not self._wanted or time.monotonic() >= until:
+                return True

@@ -10,7 +10,7 @@ class Memory:
     """Keeps the entries that were used last. It never vouches for one: Redis does, by its header.
 
     Args:
-        max_bytes: the most bytes of rows to keep; 0 for none.
+        max_bytes: the most bytes of rows to keep.
     """
 
     def __init__(self, max_bytes: int) -> None:

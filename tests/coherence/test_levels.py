@@ -106,6 +106,7 @@ def test_the_level_in_the_process_is_bounded_by_bytes(options: dict[str, Any]) -
             storage.save(vcon(uuid, "x" * 9_000))
             storage.get(uuid)
         memory = storage._cache._cache._memory  # type: ignore[union-attr]
+        assert memory is not None
         assert sorted(memory._entries) == sorted(uuids[-3:])
         assert memory._bytes <= 30_000
 
