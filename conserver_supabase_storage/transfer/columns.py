@@ -159,7 +159,7 @@ def _decimal(number: float | Decimal) -> Decimal:
 
 def _real(number: float | Decimal) -> bytes | None:
     try:
-        return struct.pack("f", float(number))
+        return struct.pack("f", float(number) or 0.0)  # a column's -0 is read as an integer: as 0
     except OverflowError:
         return None
 

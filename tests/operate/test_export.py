@@ -2,11 +2,11 @@
 
 import gzip
 import json
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from conserver_supabase_storage.transfer.questions import COUNT, exactly
 from ..home import Supabase
 from ..integration.servers import closed_port
 from ..vcons import DATA, Json, load, new_uuid, small_vcon, written_set
+from .running import COMMAND, started
 from .transfer import Own, own_database
 
 
@@ -200,8 +201,8 @@ def test_supabase_away(own: Own, tmp_path: Path) -> None:
 def test_a_reader_that_goes_away_is_no_traceback(own: Own) -> None:
     own.storage.save_many([small_vcon() for _ in range(100)])
     done = subprocess.run(
-        ["bash", "-c", f"{' '.join(own.command('export', '--to', '-'))} | head -n 1"],
-        env=own.environment,
+        ["bash", "-c", f"{' '.join([*COMMAND, 'export', '--to', '-'])} | head -n 1"],
+        env={**os.environ, **own.environment},
         capture_output=True,
         text=True,
         check=True,
@@ -212,20 +213,12 @@ def test_a_reader_that_goes_away_is_no_traceback(own: Own) -> None:
 
 def interrupted(own: Own, *arguments: str, until: Path) -> tuple[int, str]:
     """Run an export as a process, and interrupt it when there are files."""
-    process = subprocess.Popen(
-        own.command("export", *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=own.environment,
-        # A run in the background of a shell ignores interrupts, and hands that down.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
-    )
-    while not any(until.rglob("*")) or not any(path.is_file() for path in until.rglob("*")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
+    with started(own.environment, "export", *arguments) as process:
+        while not any(path.is_file() for path in until.rglob("*")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
     return process.returncode, stderr
 
 

@@ -5,10 +5,9 @@ import json
 import logging
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from functools import partial
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from ..home import Supabase
 from ..integration import database
 from ..integration.servers import closed_port
 from ..vcons import Json, load, new_uuid, small_vcon, written_set
+from .running import started
 from .transfer import Own, own_database
 
 
@@ -292,36 +292,29 @@ class Interrupted:
     """An import as a process, stopped in the middle of its first batch."""
 
     def __init__(self, own: Own, *arguments: str, interrupts: int = 1) -> None:
-        with (
-            psycopg.connect(own.sql.info.dsn, password=own.sql.info.password) as other,
-            other.transaction(),
-        ):
-            other.execute("LOCK TABLE vcons IN EXCLUSIVE MODE")
-            process = subprocess.Popen(
-                own.command("import", *arguments),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=own.environment,
-                # A run in the background of a shell ignores interrupts, and hands that down.
-                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
-            )
-            waiting = (
-                "SELECT count(*) FROM pg_locks WHERE relation = 'vcons'::regclass"
-                " AND NOT granted AND mode = 'RowExclusiveLock'"
-            )
-            while not database.value(own.sql, waiting):
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.01)
-            process.send_signal(signal.SIGINT)
-            if interrupts > 1:
-                time.sleep(0.3)  # the first one is heard
+        waiting = (
+            "SELECT count(*) FROM pg_locks WHERE relation = 'vcons'::regclass"
+            " AND NOT granted AND mode = 'RowExclusiveLock'"
+        )
+        with ExitStack() as ends:
+            with (
+                psycopg.connect(own.sql.info.dsn, password=own.sql.info.password) as other,
+                other.transaction(),
+            ):
+                other.execute("LOCK TABLE vcons IN EXCLUSIVE MODE")
+                process = ends.enter_context(started(own.environment, "import", *arguments))
+                while not database.value(own.sql, waiting):
+                    assert process.poll() is None, process.communicate()
+                    time.sleep(0.01)
                 process.send_signal(signal.SIGINT)
-                process.wait(timeout=20)
-            else:
-                time.sleep(0.1)
-        self.stdout, self.stderr = process.communicate(timeout=20)
-        self.exit_code = process.returncode
+                if interrupts > 1:
+                    time.sleep(0.3)  # the first one is heard
+                    process.send_signal(signal.SIGINT)
+                    process.wait(timeout=20)
+                else:
+                    time.sleep(0.1)
+            self.stdout, self.stderr = process.communicate(timeout=20)
+            self.exit_code = process.returncode
 
 
 def test_an_interrupt_lets_a_batch_end_and_the_next_run_goes_on(own: Own, tmp_path: Path) -> None:

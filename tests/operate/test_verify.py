@@ -2,12 +2,10 @@
 
 import json
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from ..home import Supabase
 from ..integration import database
 from ..integration.conftest import FOREIGN, HERE
 from ..vcons import DATA, Json, load, new_uuid, small_vcon, values, vcons, written_set
+from .running import started
 from .transfer import Own, own_database
 
 
@@ -163,6 +162,7 @@ def test_the_columns_of_what_was_saved_are_right(place: Own) -> None:
     wild["parties"] += [{"uuid": new_uuid().upper(), "jcard": [1, 2.0, {"z": 1, "a": -0.0}]}]
     wild["dialog"] += [
         {"type": "odd", "duration": 0.1, "parties": [[0, 1], 2], "session_id": {"local": "a"}},
+        {"type": "text", "duration": -0.0},
         {"type": "text", "duration": 1e300, "disposition": "odd", "encoding": "base64"},
         {"start": "2026-01-01T00:00:00.123456789+05:45", "duration": 123456.789, "parties": "x"},
         {"type": "transfer", "transfer-target": 3, "original": [1], "session_id": "text"},
@@ -280,17 +280,10 @@ def test_an_interrupt_tells_where_it_was(own: Own) -> None:
     with (
         psycopg.connect(own.sql.info.dsn, password=own.sql.info.password) as other,
         other.transaction(),
+        ExitStack() as ends,
     ):
         other.execute("LOCK TABLE vcon_search_state")
-        process = subprocess.Popen(
-            own.command("verify", "--columns"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=own.environment,
-            # A run in the background of a shell ignores interrupts, and hands that down.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
-        )
+        process = ends.enter_context(started(own.environment, "verify", "--columns"))
         waiting = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
             " AND position('vcon_storage_search' IN query) > 0"

@@ -1,7 +1,5 @@
 """What the tests of import, export and verify share: a database of their own, and the commands."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,14 +30,10 @@ class Own:
         flags = [f"-o{name}={value}" for name, value in (self.options | more).items() if value]
         return CliRunner().invoke(app, [*arguments, *flags], input=given)
 
-    def command(self, *arguments: str) -> list[str]:
-        """Return the command, to be run as a process, with `environment`."""
-        return [sys.executable, "-m", "conserver_supabase_storage", *arguments]
-
     @property
     def environment(self) -> dict[str, str]:
+        """How a process reaches it."""
         return {
-            **os.environ,
             "SUPABASE_REST_URL": self.options["rest_url"],
             "SUPABASE_SERVICE_ROLE_KEY": self.options["key"],
         }
