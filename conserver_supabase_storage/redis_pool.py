@@ -9,6 +9,8 @@ from typing import Any
 from redis import ConnectionPool
 from redis.exceptions import ResponseError
 
+from .forks import held_off
+
 
 class Pool(ConnectionPool):
     """A pool that looks at how a command ended, instead of at the socket before the next one.
@@ -33,7 +35,8 @@ class Pool(ConnectionPool):
             connection = self._idle.pop()
             if connection.pid == os.getpid():
                 return connection
-        return super().get_connection(*args, **options)
+        with held_off():  # it may have to connect, and to shake hands
+            return super().get_connection(*args, **options)
 
     def release(self, connection: Any) -> None:
         """Take a connection back: as it is, if its last command was answered, else closed."""
