@@ -50,9 +50,6 @@ _POOL = 32
 # Larger arguments are sent in pieces, so that no copy of them is made on the way.
 _PIECE = 1 << 20
 
-# The first is what `sql/` names answers that PostgREST is to send as they are.
-_JSON = ("application/vnd.vcon-storage+json", "application/json")
-
 # zlib's manual, inflateInit2: a gzip stream with the largest window.
 _GZIP = 31
 
@@ -204,7 +201,7 @@ class Database:
         if headers.get(b"content-encoding") == "gzip":
             body = zlib.decompressobj(_GZIP).decompress(body)
         kind = headers.get(b"content-type", "")
-        if 200 <= response.status < 300 and kind.startswith(_JSON) and body:
+        if 200 <= response.status < 300 and kind.startswith("application/json") and body:
             return body
         said = _said(body)
         code = said.get("code")
@@ -264,7 +261,7 @@ class Database:
             client.rest_url = URL(self._options.rest_url)
         rest = client.postgrest
         url = rest.base_url
-        headers = {"Host": url.authority, "Accept": ", ".join(_JSON), "Accept-Encoding": "gzip"}
+        headers = {"Host": url.authority, "Accept": "application/json", "Accept-Encoding": "gzip"}
         headers |= {**rest.headers, "Content-Type": "application/json"}
         packed = [(name.encode(), value.encode()) for name, value in headers.items()]
         return _Connection(pool(_POOL), str(url).rstrip("/"), packed, {})

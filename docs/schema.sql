@@ -5,8 +5,6 @@ CREATE SCHEMA public;
 
 COMMENT ON SCHEMA public IS 'standard public schema';
 
-CREATE DOMAIN public."application/vnd.vcon-storage+json" AS json;
-
 CREATE FUNCTION public.vcon_storage_backfill_v1(p_limit integer, p_after uuid DEFAULT NULL::uuid, p_count boolean DEFAULT false) RETURNS json
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -1049,12 +1047,11 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.vcon_storage_get_v3(p_uuid uuid, p_known bigint DEFAULT NULL::bigint, p_tenant text DEFAULT NULL::text) RETURNS public."application/vnd.vcon-storage+json"
+CREATE FUNCTION public.vcon_storage_get_v3(p_uuid uuid, p_known bigint DEFAULT NULL::bigint, p_tenant text DEFAULT NULL::text) RETURNS json
     LANGUAGE plpgsql STABLE
     SET search_path TO 'public', 'pg_temp'
     AS $$
 BEGIN
-  PERFORM set_config('response.headers', '[{"Content-Type": "application/json"}]', true);
   RETURN (
     SELECT CASE
       WHEN v.uuid IS NULL OR r.revision = p_known THEN json_build_object(
@@ -3037,9 +3034,6 @@ ALTER TABLE public.vcons ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA public TO anon;
 GRANT USAGE ON SCHEMA public TO authenticated;
 GRANT USAGE ON SCHEMA public TO service_role;
-
-REVOKE ALL ON TYPE public."application/vnd.vcon-storage+json" FROM PUBLIC;
-GRANT ALL ON TYPE public."application/vnd.vcon-storage+json" TO service_role;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_backfill_v1(p_limit integer, p_after uuid, p_count boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_backfill_v1(p_limit integer, p_after uuid, p_count boolean) TO service_role;

@@ -10,21 +10,7 @@ BEGIN
 END
 $$;
 
--- A function that returns this is asked for the media type of this name, and PostgREST then sends the
--- answer as it is (its manual, "Media Type Handlers"). Of json it makes an array first, to take the
--- first element out of it again.
-DO $$
-BEGIN
-  CREATE DOMAIN "application/vnd.vcon-storage+json" AS json;
-EXCEPTION WHEN duplicate_object THEN
-  NULL;
-END
-$$;
-REVOKE ALL ON DOMAIN "application/vnd.vcon-storage+json" FROM PUBLIC;
-GRANT USAGE ON DOMAIN "application/vnd.vcon-storage+json" TO service_role;
-
--- As vcon_storage_get_v2, but for three things, since a body can be large:
--- - It returns a media type. The header says that it is json: gateways compress that.
+-- As vcon_storage_get_v2, but for two things, since a body can be large:
 -- - The tables' rows are members of the answer itself, after its others: each json value within
 --   another one is written out and copied once more. They are left out where there is no such vCon,
 --   or its revision is p_known.
@@ -32,12 +18,11 @@ GRANT USAGE ON DOMAIN "application/vnd.vcon-storage+json" TO service_role;
 --   whole rows here, with their bodies fetched already, and out on disk.
 CREATE OR REPLACE FUNCTION vcon_storage_get_v3(
   p_uuid uuid, p_known bigint DEFAULT NULL, p_tenant text DEFAULT NULL
-) RETURNS "application/vnd.vcon-storage+json"
+) RETURNS json
   LANGUAGE plpgsql STABLE
   SET search_path FROM CURRENT
 AS $$
 BEGIN
-  PERFORM set_config('response.headers', '[{"Content-Type": "application/json"}]', true);
   RETURN (
     SELECT CASE
       WHEN v.uuid IS NULL OR r.revision = p_known THEN json_build_object(
