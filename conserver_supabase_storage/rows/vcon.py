@@ -35,6 +35,9 @@ COLUMNS = {
 
 _TARGETS = targets(COLUMNS)
 
+# The member of stored rows that has a table's large bodies, in the order of its rows.
+_LARGE = {table: f"{table}_large" for table in _TABLES}
+
 # Which member a header column of another program's row stands for, with the value that its schema
 # gives to a vCon that has no such member.
 _MEMBERS: dict[str, tuple[str, Any]] = {
@@ -85,7 +88,8 @@ def from_stored(text: bytes, parse_float: Callable[[str], Any] | None = None) ->
     """Turn stored rows (JSON text) into the document.
 
     Args:
-        text: an object with the header (``vcon``) and a list of rows per table.
+        text: an object with the header (``vcon``), a list of rows per table, and perhaps lists of
+            large bodies.
         parse_float: how to read decimals, as in `json.loads`.
 
     Returns:
@@ -105,9 +109,19 @@ def from_found(found: dict[str, Any], parse: Parse) -> Document:
     document: Document = found["vcon"] or _from_columns(found["columns"])
     for table in PARTS:
         rows = found[table]
+        if bodies := found.get(_LARGE[table]):
+            _put_back(rows, bodies)
         if rows or document.get(table) == []:
             document[table] = _TABLES[table].from_rows(rows, parse)
     return document
+
+
+def _put_back(rows: list[Any], bodies: list[str]) -> None:
+    """Put bodies where the get function took them from their rows, because they are large."""
+    left = iter(bodies)
+    for row in rows:
+        if isinstance(row, list) and row[1] is True:
+            row[1] = next(left)
 
 
 def _from_columns(columns: dict[str, Any]) -> Document:

@@ -248,3 +248,39 @@ def test_the_comparison_tells_values_apart_that_python_calls_equal() -> None:
     for one, other in [(1, 1.0), (1, True), (0.0, -0.0), ({"a": 1, "b": 2}, {"b": 2, "a": 1})]:
         assert one == other
         assert as_text(one) != as_text(other)
+
+
+def test_large_bodies_come_back_in_their_places(storage: SupabaseStorage, psql: Sql) -> None:
+    """The read function takes them out of their rows (vcon_storage_get_v3)."""
+
+    def body(letter: str) -> str:
+        return letter * 1_000_001
+
+    def text(body: Any) -> Json:
+        return {"type": "text", "body": body, "encoding": "none"}
+
+    document = small_vcon(
+        dialog=[text(body("a")), text("b"), text(body("c")), {"type": "text"}, text(True)],
+        analysis=[
+            {"type": "a", "vendor": "x", "body": {"list": [body("d"), 2**70]}, "encoding": "json"},
+            {"type": "b", "vendor": "x", "body": body("e"), "encoding": "none"},
+        ],
+        attachments=[{"purpose": "a", "body": body("f"), "encoding": "none"}],
+    )
+    storage.save(document)
+    assert as_text(storage.get(document["uuid"])) == as_text(document)
+    # A row between them that another program wrote, with a large body of its own.
+    psql.execute(
+        "UPDATE dialog SET as_written = NULL, body = repeat('g', 1000001)"
+        " WHERE vcon_id = %s AND dialog_index = 1",
+        [document["uuid"]],
+    )
+    found = storage.get(document["uuid"])
+    assert found is not None
+    assert [part.get("body") for part in found["dialog"]] == [
+        body("a"),
+        body("g"),
+        body("c"),
+        None,
+        True,
+    ]
