@@ -10,12 +10,14 @@ BEGIN
 END
 $$;
 
--- As vcon_storage_get_v2, but for three things, since a body can be large. Each json value within another
+-- As vcon_storage_get_v2, but for four things, since a body can be large. Each json value within another
 -- one is written out and copied once more.
 -- - The tables' rows are members of the answer itself, after its others. They are left out where there is
 --   no such vCon, or its revision is p_known.
 -- - Bodies of more than a million bytes are not in the rows, which have true in their place, but in lists
 --   of their own: that of dialog is "dialog_large", in the order of the rows, or null.
+-- - The state has a statement of its own, and no parts are looked for where it is all that is asked. Both
+--   statements see the same: a stable function has the snapshot of its caller.
 -- - Rows are put in order before they are turned into json. An aggregate's own ORDER BY would sort
 --   whole rows here, with their bodies fetched already, and out on disk.
 CREATE OR REPLACE FUNCTION vcon_storage_get_v3(
