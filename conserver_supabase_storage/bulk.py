@@ -9,7 +9,7 @@ from contextvars import copy_context
 from typing import NamedTuple
 
 from .coherence import CoherentCache
-from .document import Document, read, uuid_of
+from .document import Document, read
 from .errors import RefusedError, StorageError, UnavailableError
 from .functions import Functions, Prepared
 from .spooling import Spooling
@@ -86,16 +86,15 @@ class Bulk:
         for vcon in vcons:
             try:
                 document = read(vcon)
-                uuid = uuid_of(document)
+                # Made here, in one thread: those that send would only keep each other from Python.
+                prepared = self._functions.prepare(document, cached=self._cache.is_on)
             except StorageError as error:
                 results.append(error)
                 continue
-            if uuid in batch or len(batch) >= _COUNT or size >= _BYTES:
+            if prepared.uuid in batch or len(batch) >= _COUNT or size >= _BYTES:
                 yield batch
                 batch, size = {}, 0
-            # Made here, in one thread: those that send would only keep each other from Python.
-            prepared = self._functions.prepare(document, cached=self._cache.is_on)
-            batch[uuid] = _Given(len(results), document, prepared)
+            batch[prepared.uuid] = _Given(len(results), document, prepared)
             size += prepared.size
             results.append(None)
         if batch:
@@ -124,7 +123,7 @@ class Bulk:
             changes = [stack.enter_context(self._cache.change(uuid, until)) for uuid in batch]
             outlooks = [self._spooling.outlook(uuid) for uuid in batch]
             prepared = [
-                each.prepared.touched() if outlook.touch else each.prepared
+                each.prepared.touching(outlook.touch)
                 for outlook, each in zip(outlooks, batch.values(), strict=True)
             ]
             try:

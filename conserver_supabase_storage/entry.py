@@ -9,7 +9,7 @@ from typing import NamedTuple
 _PLAIN, _COMPRESSED = b"css1", b"css1z"
 
 # As `Entry.header` makes it.
-_HEADER = re.compile(rb"(css1z?) (\d{1,19}) (\d{1,19}) ([0-9a-f]{8})\n")
+_HEADER = re.compile(rb"(%b|%b) (\d{1,19}) (\d{1,19}) ([0-9a-f]{8})\n" % (_PLAIN, _COMPRESSED))
 
 # The bits of an episode from here on name the database that it is of.
 _HOME = 32

@@ -52,9 +52,9 @@ class Prepared(NamedTuple):
         """Return the rows as `Functions.get` would, as JSON text."""
         return stored(self.rows)
 
-    def touched(self) -> "Prepared":
-        """Return it so that it counts as a change even where nothing differs."""
-        return self._replace(head=self.head + b',"touch":true')
+    def touching(self, touch: bool) -> "Prepared":
+        """Return it so that it counts as a change even where nothing differs, if `touch`."""
+        return self._replace(head=self.head + b',"touch":true') if touch else self
 
 
 class IndexStep(NamedTuple):
@@ -163,13 +163,13 @@ class Functions:
         """
         prepared = self.prepare(document, not_after=not_after)
         try:
-            answer = self._shared.save(prepared.touched() if touch else prepared, until, once)
+            answer = self._shared.save(prepared.touching(touch), until, once)
         except RefusedError as error:
             if error.code != _OTHER_TYPE:
                 raise
             # The tables are another program's, from the time when a party's uuid had to be one.
             prepared = self.prepare(document, not_after=not_after, careful=True)
-            answer = self._shared.save(prepared.touched() if touch else prepared, until, once)
+            answer = self._shared.save(prepared.touching(touch), until, once)
         if isinstance(answer, RefusedError):
             raise answer
         return answer, prepared
