@@ -1195,7 +1195,6 @@ DECLARE
   places tid[];
   noted uuid[];
   free uuid[];
-  next_uuid uuid;
 BEGIN
   indexed := 0;
   done := NOT EXISTS (SELECT FROM vcon_search_pending);
@@ -1216,10 +1215,8 @@ BEGIN
   DELETE FROM vcon_search_pending p
     WHERE p.ctid = ANY (places)
       AND (p.uuid = ANY (free) OR NOT EXISTS (SELECT FROM vcons v WHERE v.uuid = p.uuid));
-  FOREACH next_uuid IN ARRAY free LOOP
-    PERFORM vcon_storage_index_v1(next_uuid);
-    indexed := indexed + 1;
-  END LOOP;
+  PERFORM vcon_storage_index_v2(free);
+  indexed := cardinality(free);
 END
 $$;
 
@@ -1276,53 +1273,52 @@ $$;
 CREATE FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM vcon_storage_index_v2(ARRAY[p_uuid], p_only_missing);
+END
+$$;
+
+CREATE FUNCTION public.vcon_storage_index_v2(p_uuids uuid[], p_only_missing boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     SET client_min_messages TO 'error'
     AS $$
 DECLARE
-  header record;
-  names json;
-  text record;
-  words tsvector := '';
-  marks jsonb := '{}';
-  cut boolean := false;
+  half integer := cardinality(p_uuids) / 2;
 BEGIN
-  SELECT left(v.tenant_id, 500) AS tenant_id, v.created_at, coalesce(v.saved_at, v.updated_at) AS saved_at,
-      left(coalesce(v.subject, v.as_written ->> 'subject'), 200000) AS subject, s.languages
-    INTO header
-    FROM vcons v, vcon_search_state s WHERE v.uuid = p_uuid;
-  IF NOT FOUND THEN
-    RETURN;
-  END IF;
-  BEGIN
-    marks := vcon_storage_marks_v1(p_uuid);
-  EXCEPTION WHEN OTHERS THEN
-    cut := true;
-  END;
-  names := json_build_array(left(header.subject, 10000), (
-    SELECT json_agg(left(coalesce(p.name, p.as_written ->> 'name'), 1000))
-    FROM parties p WHERE p.vcon_id = p_uuid), '0partend0');
-  FOR attempt IN 1..4 LOOP
+  FOR attempt IN 1..5 LOOP
     BEGIN
-      text := CASE attempt
-        WHEN 1 THEN vcon_storage_bodies_v1(p_uuid, 262144, 4, false)
-        WHEN 2 THEN vcon_storage_bodies_v1(p_uuid, 262144, 4, true)
-        WHEN 3 THEN vcon_storage_bodies_v1(p_uuid, 65536, 1, true)
-        ELSE ROW('[]'::json, true) END;
-      words := vcon_storage_words_v1(header.languages, names, text.bodies);
-      cut := cut OR text.cut OR attempt > 2;
-      EXIT;
-    EXCEPTION WHEN OTHERS THEN
-      cut := cut OR attempt = 4;
+      INSERT INTO vcon_search AS old
+        SELECT * FROM vcon_storage_search_rows_v1(p_uuids, 262144, 4, attempt > 1)
+          WHERE attempt < 3
+        UNION ALL
+        SELECT uuid, tenant_id, created_at, saved_at, subject, marks || '{"cut": true}', words
+          FROM vcon_storage_search_rows_v1(p_uuids, CASE attempt WHEN 3 THEN 65536 ELSE 0 END, 1, true)
+          WHERE attempt IN (3, 4)
+        UNION ALL
+        SELECT uuid, left(tenant_id, 500), created_at, coalesce(saved_at, updated_at), NULL,
+          '{"cut": true}', ''
+          FROM vcons WHERE uuid = ANY (p_uuids) AND attempt = 5
+      ON CONFLICT (uuid) DO UPDATE SET
+        tenant_id = excluded.tenant_id, created_at = excluded.created_at,
+        saved_at = excluded.saved_at, subject = excluded.subject, marks = excluded.marks,
+        words = excluded.words
+      WHERE NOT p_only_missing;
+      RETURN;
+    EXCEPTION
+      WHEN foreign_key_violation OR transaction_rollback OR lock_not_available THEN
+        RAISE;  -- It is not because of what is in them.
+      WHEN OTHERS THEN
+        IF attempt = 5 THEN
+          RAISE;
+        END IF;
     END;
+    EXIT WHEN half > 0;
   END LOOP;
-  INSERT INTO vcon_search AS old
-    VALUES (p_uuid, header.tenant_id, header.created_at, header.saved_at, header.subject,
-      CASE WHEN cut THEN marks || '{"cut": true}' ELSE marks END, words)
-    ON CONFLICT (uuid) DO UPDATE SET
-      tenant_id = excluded.tenant_id, created_at = excluded.created_at,
-      saved_at = excluded.saved_at, subject = excluded.subject, marks = excluded.marks,
-      words = excluded.words
-    WHERE NOT p_only_missing;
+  -- Which one was it?
+  PERFORM vcon_storage_index_v2(p_uuids[:half], p_only_missing);
+  PERFORM vcon_storage_index_v2(p_uuids[half + 1:], p_only_missing);
 END
 $$;
 
@@ -2512,6 +2508,119 @@ BEGIN
 END
 $_$;
 
+CREATE TABLE public.vcon_search (
+    uuid uuid NOT NULL,
+    tenant_id text,
+    created_at timestamp with time zone NOT NULL,
+    saved_at timestamp with time zone NOT NULL,
+    subject text,
+    marks jsonb NOT NULL,
+    words tsvector NOT NULL
+);
+
+CREATE FUNCTION public.vcon_storage_search_rows_v1(p_uuids uuid[], p_room integer, p_json integer, p_careful boolean) RETURNS SETOF public.vcon_search
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+DECLARE
+  used text[] := (SELECT languages FROM vcon_search_state);
+BEGIN
+  RETURN QUERY
+  -- Each vCon by itself, so that one after the other is in memory.
+  SELECT v.uuid, left(v.tenant_id, 500), v.created_at, coalesce(v.saved_at, v.updated_at),
+    left(h.subject, 200000),
+    jsonb_strip_nulls(jsonb_build_object(
+      'party', party.marks,
+      'dialog', CASE WHEN text.dialog IS NOT NULL THEN
+        ARRAY(SELECT DISTINCT type FROM unnest(text.dialog) AS type) END,
+      'analysis', text.analysis,
+      'attached', attachment.is_there,
+      'attachment', attachment.purposes,
+      'tag', attachment.tags,
+      'tagged', CASE WHEN attachment.tags IS NOT NULL THEN
+        ARRAY(SELECT split_part(tag, ':', 1) FROM unnest(attachment.tags) AS tag) END,
+      'cut', CASE WHEN text.size > p_room THEN true END)),
+    vcon_storage_words_v1(used,
+      json_build_array(left(h.subject, 10000), party.names, '0partend0'), text.bodies)
+  FROM vcons v
+  CROSS JOIN LATERAL coalesce(v.subject, v.as_written ->> 'subject') AS h (subject)
+  CROSS JOIN LATERAL (
+    SELECT json_agg(left(p.name, 1000)) AS names,
+      jsonb_agg(vcon_storage_party_marks_v1(p.tel, p.mailto, p.name, p.uuid)) AS marks
+    FROM (
+      SELECT coalesce(tel, as_written ->> 'tel') AS tel,
+        coalesce(mailto, as_written ->> 'mailto') AS mailto,
+        coalesce(name, as_written ->> 'name') AS name,
+        coalesce(parties.uuid::text, as_written ->> 'uuid') AS uuid
+      FROM parties WHERE vcon_id = v.uuid
+    ) AS p
+  ) AS party
+  CROSS JOIN LATERAL (
+    -- No DISTINCT in here: for it, Postgres would put the bodies in another order.
+    SELECT array_agg(b.type) FILTER (WHERE b.is_dialog) AS dialog,
+      jsonb_agg(jsonb_build_object('type', b.type, 'vendor', b.vendor))
+        FILTER (WHERE NOT b.is_dialog) AS analysis,
+      coalesce(json_agg(CASE
+          WHEN b.upto > p_room THEN to_json(left(b.body, (p_room - b.upto + b.size)::integer))
+          WHEN NOT b.is_json THEN to_json(b.body)
+          WHEN p_careful THEN vcon_storage_body_v1(b.body)
+          ELSE b.body::json END) FILTER (WHERE b.upto - b.size < p_room), '[]') AS bodies,
+      coalesce(max(b.upto), 0) AS size
+    FROM (
+      -- What is no text has no size, and adds nothing.
+      SELECT c.*, sum(c.size) OVER (ORDER BY c.size, c.n) AS upto
+      FROM (
+        SELECT f.*, k.is_json,
+          -- Most are known by the first two lines.
+          CASE WHEN f.body <> '' AND f.encoding <> 'base64url' AND (
+              octet_length(f.body) < 1000 AND f.encoding IN ('none', 'json')
+                AND coalesce(f.mediatype, 'text/plain') = 'text/plain'
+              OR vcon_storage_is_text_v1(f.encoding, f.mediatype, left(f.body, 1000)))
+            THEN octet_length(f.body) / CASE WHEN k.is_json THEN p_json ELSE 1 END END AS size
+        FROM (
+          SELECT true AS is_dialog, d.dialog_index AS n,
+            CASE WHEN d.as_written IS NULL THEN d.type ELSE d.as_written ->> 'type' END AS type,
+            NULL AS vendor,
+            coalesce(d.body::text, d.as_written ->> 'body') AS body,
+            coalesce(d.encoding, d.as_written ->> 'encoding', '') AS encoding,
+            coalesce(d.mediatype, d.as_written ->> 'mediatype') AS mediatype
+          FROM dialog d WHERE d.vcon_id = v.uuid
+          UNION ALL
+          SELECT false, y.analysis_index,
+            CASE WHEN y.as_written IS NULL THEN y.type ELSE y.as_written ->> 'type' END,
+            CASE WHEN y.as_written IS NULL THEN y.vendor ELSE y.as_written ->> 'vendor' END,
+            coalesce(y.body::text, y.as_written ->> 'body'),
+            coalesce(y.encoding, y.as_written ->> 'encoding', ''),
+            coalesce(y.mediatype, y.as_written ->> 'mediatype')
+          FROM analysis y WHERE y.vcon_id = v.uuid
+        ) AS f
+        CROSS JOIN LATERAL (
+          SELECT f.encoding = 'json' OR left(f.body, 1) IN ('{', '[')
+        ) AS k (is_json)
+      ) AS c
+    ) AS b
+  ) AS text
+  CROSS JOIN LATERAL (
+    SELECT count(*) > 0 AS is_there,
+      array_remove(array_agg(a.purpose) || array_agg(a.type), NULL) AS purposes,
+      array_agg(tag) FILTER (WHERE tag IS NOT NULL) AS tags
+    FROM (
+      SELECT body, as_written,
+        CASE WHEN as_written IS NULL THEN purpose ELSE as_written ->> 'purpose' END AS purpose,
+        CASE WHEN as_written IS NULL THEN type ELSE as_written ->> 'type' END AS type
+      FROM attachments WHERE vcon_id = v.uuid OFFSET 0
+    ) AS a
+    LEFT JOIN LATERAL unnest(CASE WHEN 'tags' IN (a.purpose, a.type) THEN
+      vcon_storage_tags_v1(coalesce(a.body::text, a.as_written ->> 'body')) END) AS tag ON true
+  ) AS attachment
+  WHERE v.uuid = ANY (p_uuids);
+END
+$$;
+
 CREATE FUNCTION public.vcon_storage_search_setup_v1() RETURNS json
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
@@ -2755,7 +2864,7 @@ $$;
 CREATE FUNCTION public.vcon_storage_version_v1() RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'public', 'pg_temp'
-    AS $$ SELECT '20261125170000' $$;
+    AS $$ SELECT '20261125180000' $$;
 
 CREATE FUNCTION public.vcon_storage_walk_v1(p_after uuid, p_limit integer, p_tenant text DEFAULT NULL::text) RETURNS json
     LANGUAGE plpgsql STABLE
@@ -2896,16 +3005,6 @@ CREATE SEQUENCE public.vcon_revision
     NO MINVALUE
     NO MAXVALUE
     CACHE 1;
-
-CREATE TABLE public.vcon_search (
-    uuid uuid NOT NULL,
-    tenant_id text,
-    created_at timestamp with time zone NOT NULL,
-    saved_at timestamp with time zone NOT NULL,
-    subject text,
-    marks jsonb NOT NULL,
-    words tsvector NOT NULL
-);
 
 CREATE TABLE public.vcon_search_pending (
     uuid uuid NOT NULL
@@ -3146,6 +3245,9 @@ GRANT ALL ON FUNCTION public.vcon_storage_index_step_v2(p_count integer) TO serv
 REVOKE ALL ON FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_index_v1(p_uuid uuid, p_only_missing boolean) TO service_role;
 
+REVOKE ALL ON FUNCTION public.vcon_storage_index_v2(p_uuids uuid[], p_only_missing boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_index_v2(p_uuids uuid[], p_only_missing boolean) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_is_text_v1(p_encoding text, p_mediatype text, p_start text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_is_text_v1(p_encoding text, p_mediatype text, p_start text) TO service_role;
 
@@ -3213,6 +3315,11 @@ GRANT ALL ON FUNCTION public.vcon_storage_save_v2(p_vcons json, p_parties json, 
 REVOKE ALL ON FUNCTION public.vcon_storage_save_v3(json) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.vcon_storage_save_v3(json) TO service_role;
 
+GRANT ALL ON TABLE public.vcon_search TO service_role;
+
+REVOKE ALL ON FUNCTION public.vcon_storage_search_rows_v1(p_uuids uuid[], p_room integer, p_json integer, p_careful boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.vcon_storage_search_rows_v1(p_uuids uuid[], p_room integer, p_json integer, p_careful boolean) TO service_role;
+
 REVOKE ALL ON FUNCTION public.vcon_storage_search_setup_v1() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.vcon_storage_search_state_v1() FROM PUBLIC;
@@ -3273,8 +3380,6 @@ GRANT ALL ON TABLE public.vcon_cache_state TO service_role;
 GRANT ALL ON TABLE public.vcon_edited TO service_role;
 
 GRANT ALL ON SEQUENCE public.vcon_revision TO service_role;
-
-GRANT ALL ON TABLE public.vcon_search TO service_role;
 
 GRANT ALL ON TABLE public.vcon_search_pending TO service_role;
 

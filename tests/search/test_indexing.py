@@ -65,6 +65,39 @@ def test_no_body_makes_a_save_fail(storage: SupabaseStorage, kind: str, encoding
     storage.delete(uuid)
 
 
+def test_vcons_indexed_together_do_not_keep_each_other_out(storage: SupabaseStorage) -> None:
+    documents = []
+    for body in (*WILD.values(), *[f"wombat {n}" for n in range(20)]):
+        documents.append(small_vcon(subject="bilby"))
+        documents[-1]["dialog"] = [text(body), text("quokka")]
+    assert not any(storage.save_many(documents))
+    found = storage.search({"text": "quokka", "subject": "bilby", "limit": 100})
+    assert {each["uuid"] for each in found} == {each["uuid"] for each in documents}
+    for document in documents:
+        storage.delete(document["uuid"])
+
+
+@pytest.mark.parametrize("table", ["vcons", "parties", "dialog", "analysis", "attachments"])
+def test_what_cant_even_be_read_is_found_by_its_uuid(
+    storage: SupabaseStorage, psql: Sql, table: str
+) -> None:
+    """Somebody wrote into a row by hand what json takes, but nobody can get out as text."""
+    damaged, other = small_vcon(), small_vcon(subject="Numbat")
+    del damaged["subject"]
+    assert not any(storage.save_many([damaged, other]))
+    psql.execute("UPDATE vcons SET saved_at = now() WHERE uuid = %s", [other["uuid"]])
+    name = "uuid" if table == "vcons" else "vcon_id"
+    psql.execute(
+        f"UPDATE {table} SET as_written = %s WHERE {name} = %s",
+        ['{"it": "\\u0000"}', damaged["uuid"]],
+    )
+    query = "SELECT marks FROM vcon_search WHERE uuid = %s"
+    assert storage.search_page({"uuid": other["uuid"], "subject": "numbat", "include": []}).hits
+    assert database.value(psql, query, damaged["uuid"]) == {"cut": True}
+    storage.delete(damaged["uuid"])
+    storage.delete(other["uuid"])
+
+
 def test_values_too_long_for_a_tree_are_found(storage: SupabaseStorage) -> None:
     long = "näme " * 3_000 + "x" * 20_000
     document = small_vcon(parties=[{"name": long, "mailto": long, "uuid": long, "tel": long}])
