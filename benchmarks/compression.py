@@ -40,9 +40,9 @@ def main() -> None:
             for _ in range(ROUNDS):
                 for name, cache in (("plain", plain), ("packed", packed)):
                     writer = token()
-                    cache.begin("x", writer)
+                    cache.begin([("x", writer)])
                     entry = Entry(1, 1, rows)
-                    clock(times, f"{name} write", partial(cache.complete, "x", writer, entry))
+                    clock(times, f"{name} write", partial(cache.complete, [("x", writer, entry)]))
                     clock(times, f"{name} read", partial(cache.read, "x"))
             sizes = [redis.strlen("bench1:{x}"), redis.strlen("bench0:{x}")]
             medians = {name: statistics.median(values) for name, values in times.items()}

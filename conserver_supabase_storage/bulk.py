@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from contextvars import copy_context
 from typing import NamedTuple
 
@@ -119,9 +118,9 @@ class Bulk:
     def _try(self, batch: Batch, results: Results, began: float) -> list[_Given]:
         """Save a batch; return what is to be saved one by one."""
         until = began + self._timeout
-        with ExitStack() as stack:
-            changes = [stack.enter_context(self._cache.change(uuid, until)) for uuid in batch]
-            outlooks = [self._spooling.outlook(uuid) for uuid in batch]
+        uuids = list(batch)
+        with self._cache.changes(uuids, until) as changes:
+            outlooks = self._spooling.outlooks(uuids)
             prepared = [
                 each.prepared.touching(outlook.touch)
                 for outlook, each in zip(outlooks, batch.values(), strict=True)

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from .document import dumps
 from .entry import HEADER_BYTES, Entry
 from .memory import Memory
 from .options import CONSERVER_PREFIX
-from .redis_client import script, text_of
+from .redis_client import Call, run_each, script, text_of
 from .rows.vcon import from_stored
 from .telemetry.calls import redis_call
 
@@ -104,28 +104,33 @@ class Cache:
         return bool(self._fill(self._keys(uuid), [ticket, packed, self._ttl, self._plain(entry)]))
 
     @redis_call
-    def begin(self, uuid: str, writer: str) -> bool:
-        """Throw an entry away and shut its gate, before the change of this name."""
-        self._begin(self._keys(uuid), [writer, self._span])
+    def begin(self, changes: Sequence[tuple[str, str]]) -> bool:
+        """Throw entries away and shut their gates, before changes: of each the uuid and a name."""
+        run_each(
+            self._redis,
+            self._begin,
+            [(self._keys(uuid), [writer, self._span]) for uuid, writer in changes],
+        )
         return True
 
     @redis_call
-    def complete(self, uuid: str, writer: str, entry: Entry | None) -> bool:
-        """Open the gate after a change; return whether the new entry was accepted."""
-        packed = entry.pack(self._compress_bytes) if entry else b""
-        return bool(
-            self._complete(
-                self._keys(uuid), [writer, token(), packed, self._ttl, self._plain(entry)]
-            )
-        )
+    def complete(self, changes: Sequence[tuple[str, str, Entry | None]]) -> bool:
+        """Open the gates after changes: of each the uuid, its name and the new entry."""
+        calls: list[Call] = []
+        for uuid, writer, entry in changes:
+            packed = entry.pack(self._compress_bytes) if entry else b""
+            shared = self._plain(entry)
+            calls.append((self._keys(uuid), [writer, token(), packed, self._ttl, shared]))
+        run_each(self._redis, self._complete, calls)
+        return True
 
     def clear(self) -> int:
         """Throw away all entries under the prefix; return how many there were."""
         count = 0
         for uuid in self.uuids():
             writer = token()  # as a change, so that no fill under way brings it back
-            self.begin(uuid, writer)
-            self.complete(uuid, writer, None)
+            self.begin([(uuid, writer)])
+            self.complete([(uuid, writer, None)])
             count += 1
         return count
 
@@ -154,8 +159,8 @@ class Cache:
     def probe(self) -> None:
         """Raise unless Redis does what a change needs of it."""
         writer = token()
-        self.begin("probe", writer)
-        self.complete("probe", writer, None)
+        self.begin([("probe", writer)])
+        self.complete([("probe", writer, None)])
 
     def forget(self) -> None:
         """Start afresh in a forked child."""

@@ -1,5 +1,6 @@
 """How we connect to a Redis: with short timeouts, and safe in threads and over fork."""
 
+from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from .urls import mask_url
 if TYPE_CHECKING:
     from redis import Redis
     from redis.commands.core import Script
+
+# A script's keys and arguments.
+type Call = tuple[Sequence[str], Sequence[str | bytes | int]]
 
 
 def connect(url: str, timeout: float) -> "Redis":
@@ -72,6 +76,28 @@ def script(redis: "Redis", name: str) -> "Script":
     """Return one of the scripts of ``lua/``, ready to be called."""
     source = resources.files(__package__).joinpath(f"lua/{name}.lua").read_text("utf-8")
     return redis.register_script(source)
+
+
+def run_each(redis: "Redis", script: "Script", calls: Sequence[Call]) -> None:
+    """Run a script several times, in one request.
+
+    Raises:
+        RedisError: of the first that failed; others may have run.
+    """
+    from redis.exceptions import NoScriptError, RedisError  # noqa: PLC0415
+
+    if len(calls) == 1:
+        script(*calls[0])
+        return
+    with redis.pipeline(transaction=False) as pipeline:
+        for keys, arguments in calls:
+            pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
+        answers = pipeline.execute(raise_on_error=False)
+    for call, answer in zip(calls, answers, strict=True):
+        if isinstance(answer, NoScriptError):  # Redis is new; this makes the script known
+            script(*call)
+        elif isinstance(answer, RedisError):
+            raise answer
 
 
 def text_of(reply: object) -> str:

@@ -6,7 +6,8 @@ save took place, so that its replay never undoes what was saved or deleted later
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import batched
 from typing import TYPE_CHECKING, NamedTuple
 
 from .redis_client import script, text_of
@@ -73,6 +74,7 @@ class Spool:
         )
         self._max_count = max_count
         self._max_bytes = max_bytes
+        self._peek = script(redis, "spool_peek")
         self._put = script(redis, "spool_put")
         self._take = script(redis, "spool_take")
         self._fail = script(redis, "spool_fail")
@@ -117,14 +119,13 @@ class Spool:
         return Record.unpack(packed) if isinstance(packed, bytes) else None
 
     @redis_call
-    def peek(self, uuid: str) -> tuple[int | None, int, bool]:
-        """Tell of a vCon: its record's number, how many records wait, whether it is set aside."""
-        with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.zscore(self._queue, uuid)
-            pipeline.zcard(self._queue)
-            pipeline.hexists(self._failed, uuid)
-            number, count, failed = pipeline.execute()
-        return None if number is None else int(number), int(count), bool(failed)
+    def peek(self, uuids: Sequence[str]) -> list[tuple[int | None, int, bool]]:
+        """Tell of each vCon: its record's number, how many wait in all, whether it is set aside."""
+        waiting, *told = self._peek([self._queue, self._failed], uuids)
+        return [
+            (int(number) if number else None, waiting, bool(failed))
+            for number, failed in batched(told, 2)
+        ]
 
     @redis_call
     def remove(self, uuid: str, number: int) -> bool:

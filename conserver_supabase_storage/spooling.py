@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .breaker import Breaker
@@ -100,17 +100,20 @@ class Spooling:
 
     def outlook(self, uuid: str) -> Outlook:
         """Ask before a change; the answer goes to `changed`."""
+        return self.outlooks([uuid])[0]
+
+    def outlooks(self, uuids: Sequence[str]) -> list[Outlook]:
+        """Ask before changes; as `outlook`."""
         from redis import RedisError  # noqa: PLC0415
 
         if self.spool is None:
-            return Outlook()
-        if self._breaker.is_open:
-            return Outlook(answered=False)
-        try:
-            return Outlook(*self.spool.peek(uuid))
-        except RedisError as error:
-            self._breaker.trip(error)
-            return Outlook(answered=False)
+            return [Outlook()] * len(uuids)
+        if not self._breaker.is_open:
+            try:
+                return [Outlook(*told) for told in self.spool.peek(uuids)]
+            except RedisError as error:
+                self._breaker.trip(error)
+        return [Outlook(answered=False)] * len(uuids)
 
     def changed(self, uuid: str, outlook: Outlook) -> bool:
         """Drop what was spooled before a change that succeeded.

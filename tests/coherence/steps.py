@@ -142,7 +142,8 @@ class Steps:
             answer: bytes = inner(function, arguments, **kwargs)
             if name in {"save", "delete"}:
                 found = json.loads(answer)
-                [self._here.revision] = found.get("revisions") or [found["revision"]]
+                revisions = found.get("revisions") or [found["revision"]]
+                self._here.revision = revisions[0] if len(revisions) == 1 else None
             self._pass("after", name)
             return answer
 

@@ -1,5 +1,6 @@
 """Real faults of Redis and Supabase, and processes that are killed: what callers see of them."""
 
+import itertools
 import json
 import multiprocessing
 import threading
@@ -174,6 +175,51 @@ def test_a_fault_of_redis(supabase: Supabase, party: Parties, name: str, change:
     if change == "save":
         in_use_again(uuid, back, saver, idle, warm)
     assert [each.believes(uuid) for each in (saver, idle, warm)] == [expected] * 3
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", ["begin", "complete"])
+def test_redis_fails_in_the_midst_of_a_batch(party: Parties, step: str, moment: Moment) -> None:
+    saver, reader = party(), party()
+    uuids = [new_uuid() for _ in range(60)]
+    saver.storage.save_many(vcon(uuid, 1) for uuid in uuids)
+    reader.hear()
+    assert [reader.get(uuid) for uuid in uuids] == [1] * 60
+    assert reader.reads() == 0
+    calls = itertools.count()
+    seen: list[int | None] = []
+
+    def second_fails(now: Moment, name: str) -> None:
+        if (now, name) == (moment, step) and next(calls) == 1:
+            raise redis.ConnectionError
+        if (now, name) == ("before", "save"):
+            reader.hear()
+        if (now, name) == ("after", "save"):
+            seen.extend(map(reader.get, uuids))
+
+    with saver.steps.hook(second_fails):
+        assert saver.storage.save_many(vcon(uuid, 2) for uuid in uuids) == [None] * 60
+    assert next(calls) > 1, "it did not come to the step"
+    assert seen == [2] * 60
+    for each in (reader, saver):
+        assert [each.believes(uuid) for uuid in uuids] == [2] * 60
+    back = time.monotonic()
+    for uuid in (uuids[0], uuids[30], uuids[-1]):
+        in_use_again(uuid, back, saver, reader)
+
+
+def test_a_batch_finds_a_redis_that_has_forgotten_the_scripts(
+    supabase: Supabase, party: Parties
+) -> None:
+    saver, reader = party(), party()
+    uuids = [new_uuid() for _ in range(60)]
+    saver.storage.save_many(vcon(uuid, 1) for uuid in uuids)
+    with redis.Redis.from_url(supabase.redis_url) as client:
+        client.script_flush()
+    saver.storage.save_many(vcon(uuid, 2) for uuid in uuids)
+    reader.hear()
+    assert [reader.get(uuid) for uuid in uuids] == [2] * 60
+    assert reader.reads() == 0
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["cached", "not there"])

@@ -152,6 +152,14 @@ def test_many_vcons_are_one_request(meter: Meter) -> None:
     assert cost.statements <= 4
 
 
+def test_many_vcons_ask_redis_a_few_times(meter: Meter) -> None:
+    vcons = [small_vcon() for _ in range(100)]
+    cost = meter.cost(nothing, lambda: meter.cached.save_many(vcons))
+    assert cost.http.trips == 1
+    # Begin and complete of 25 each, and the spool's outlook; some are answered in two parts.
+    assert cost.redis.trips <= 2 * (4 + 1 + 4)
+
+
 def test_a_request_and_an_answer_are_not_much_larger_than_the_document(
     meter: Meter, vcon: Json
 ) -> None:
