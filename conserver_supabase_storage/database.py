@@ -5,7 +5,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tenacity import Retrying, retry_if_exception_type
@@ -77,6 +77,7 @@ class Database:
         self,
         function: str,
         arguments: Arguments,
+        lines: Sequence[bytes] = (),
         *,
         until: float | None = None,
         once: bool = False,
@@ -87,6 +88,8 @@ class Database:
         Args:
             function: its name.
             arguments: each as JSON text, by its name.
+            lines: JSON texts without line ends that follow the object of the arguments, each on a
+                line of its own, where the function takes one text.
             until: when time is up (time.monotonic()); default: `total_timeout` seconds from now.
             once: whether to leave it at one attempt.
             clock: the database's time (seconds since 1970), as far as known. With it, each attempt
@@ -102,7 +105,7 @@ class Database:
         """
         began = time.monotonic()
         deadline = began + self._options.total_timeout if until is None else until
-        attempt = _Call(function, arguments, deadline, clock)
+        attempt = _Call(function, arguments, lines, deadline, clock)
         pace = Pace(began, deadline)
         retrying = Retrying(
             retry=retry_if_exception_type(PassingError),
@@ -128,13 +131,16 @@ class Database:
         self,
         function: str,
         arguments: Arguments,
+        lines: Sequence[bytes] = (),
         *,
         until: float | None = None,
         once: bool = False,
         clock: Callable[[], float] | None = None,
     ) -> dict[str, Any]:
         """Call a function that tells the cache's state, and parse its answer. As `call` else."""
-        return self.parse(self.call(function, arguments, until=until, once=once, clock=clock))
+        return self.parse(
+            self.call(function, arguments, lines, until=until, once=once, clock=clock)
+        )
 
     def parse(self, answer: bytes) -> dict[str, Any]:
         """Parse an answer that tells the cache's state, as those of our functions do.
@@ -262,8 +268,12 @@ class Database:
         rest = client.postgrest
         url = rest.base_url
         headers = {"Host": url.authority, "Accept": "application/json", "Accept-Encoding": "gzip"}
-        headers |= {**rest.headers, "Content-Type": "application/json"}
-        packed = [(name.encode(), value.encode()) for name, value in headers.items()]
+        headers |= rest.headers
+        packed = [
+            (name.encode(), value.encode())
+            for name, value in headers.items()
+            if name.lower() != "content-type"
+        ]
         return _Connection(pool(_POOL), str(url).rstrip("/"), packed, {})
 
     def _transport_error(self, error: Exception) -> StorageError:
@@ -288,7 +298,7 @@ class _Connection(NamedTuple):
     Attributes:
         pool: keeps connections open, and holds requests to their deadline.
         url: PostgREST's.
-        headers: of every request.
+        headers: of every request, but for those of its body.
         urls: those of functions with arguments of certain names.
     """
 
@@ -316,6 +326,7 @@ class _Call:
         self,
         function: str,
         arguments: Arguments,
+        lines: Sequence[bytes],
         deadline: float,
         clock: Callable[[], float] | None,
     ) -> None:
@@ -325,6 +336,7 @@ class _Call:
         self.away = True
         self.size = 0
         self._arguments = arguments
+        self._lines = lines
         self._clock = clock
 
     def distrust_clock(self) -> None:
@@ -343,11 +355,18 @@ class _Call:
         for name, value in arguments.items():
             pieces += [b'%b"%b":' % (b"," if pieces else b"{", name.encode()), value]
         pieces += [b"}" if pieces else b"{}"]
+        for line in self._lines:
+            pieces += [b"\n", line]
         self.size = size = sum(map(len, pieces))
+        kind = b"text/plain" if self._lines else b"application/json"
         return httpcore.Request(
             "POST",
-            connection.url_of(self.function, arguments),
-            headers=[*connection.headers, (b"Content-Length", b"%d" % size)],
+            connection.url_of(self.function, {} if self._lines else arguments),
+            headers=[
+                *connection.headers,
+                (b"Content-Type", kind),
+                (b"Content-Length", b"%d" % size),
+            ],
             content=b"".join(pieces) if size <= _PIECE else _cut(pieces),
         )
 

@@ -182,14 +182,12 @@ class Functions:
         Returns:
             For each the answer, as `save`, or why it was refused.
         """
-        arguments = {"p_vcons": b"[%b]" % b",".join(given.head + b"}" for given in batch)}
-        for table in PARTS:
-            parts = [given.parts[table] for given in batch if table in given.parts]
-            if len(parts) == 1:
-                arguments[f"p_{table}"] = parts[0]
-            elif parts:
-                arguments[f"p_{table}"] = b"[%b]" % b",".join(part[1:-1] for part in parts)
-        answer = self._change("vcon_storage_save_v3", arguments, until, once)
+        lines = [b"[%b]" % b",".join(given.head + b"}" for given in batch)]
+        lines += (
+            _joined([given.parts[table] for given in batch if table in given.parts])
+            for table in PARTS
+        )
+        answer = self._change("vcon_storage_save_v4", {}, until, once, lines)
         if self._indexer is not None:
             self._indexer.wake()
         outcomes = zip(answer["outcomes"], answer["revisions"], strict=True)
@@ -275,12 +273,18 @@ class Functions:
         return answer
 
     def _change(
-        self, function: str, arguments: dict[str, bytes], until: float, once: bool
+        self,
+        function: str,
+        arguments: dict[str, bytes],
+        until: float,
+        once: bool,
+        lines: Sequence[bytes] = (),
     ) -> dict[str, Any]:
         asked = time.monotonic()
         answer = self._database.ask(
             function,
             {**self._tenant, **arguments},
+            lines,
             until=until,
             once=once,
             clock=self._freshness.now,
@@ -289,6 +293,11 @@ class Functions:
         if answer.get("new_episode"):
             time.sleep(TRUST)  # a tenant's vCon: that tenant's readers have to learn of it
         return answer
+
+
+def _joined(lists: list[bytes]) -> bytes:
+    """Join JSON lists to one. Of a single one, which may be large, no copy is made."""
+    return b"[%b]" % b",".join(each[1:-1] for each in lists) if len(lists) > 1 else b"".join(lists)
 
 
 def stored(rows: dict[str, Any]) -> bytes:

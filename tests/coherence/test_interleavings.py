@@ -298,7 +298,7 @@ def _late_attempt(proxy: Proxy, writer: Party, other: Party, uuid: str) -> None:
     held: list[bytes] = []
 
     def hold(data: bytes) -> None:
-        if b"vcon_storage_save_v3" in data and not held:
+        if b"vcon_storage_save_v4" in data and not held:
             held.append(data)
             go.wait(PATIENCE)
 

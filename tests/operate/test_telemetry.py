@@ -175,7 +175,7 @@ def test_the_conservers_span_is_the_parent_in_the_thread_that_it_calls_in(
     assert children(spans, save) == [
         "redis.begin",
         "redis.peek",
-        "postgrest.vcon_storage_save_v3",
+        "postgrest.vcon_storage_save_v4",
         "redis.complete",
     ]
     assert attributes(save) == {
@@ -186,7 +186,7 @@ def test_the_conservers_span_is_the_parent_in_the_thread_that_it_calls_in(
     }
     assert save.kind is SpanKind.INTERNAL
     assert save.status.status_code is StatusCode.UNSET
-    call = ended(spans, "storage.supabase.postgrest.vcon_storage_save_v3")
+    call = ended(spans, "storage.supabase.postgrest.vcon_storage_save_v4")
     assert call.kind is SpanKind.CLIENT
     assert attributes(call) == {"http.response.status_code": 200, "attempts": 1}
     assert {span.context.trace_id for span in spans if span.context} == {
@@ -221,7 +221,7 @@ def test_attempts_are_counted_and_told(recorded: Recorded, options: Json) -> Non
         storage.close()  # ends the indexing, whose requests this server takes for saves
         assert recorded.counts("retries") == {"": 2}
         assert recorded.counts("operation.duration") == {"save ok": 1}
-    call = ended(recorded.spans, "storage.supabase.postgrest.vcon_storage_save_v3")
+    call = ended(recorded.spans, "storage.supabase.postgrest.vcon_storage_save_v4")
     assert attributes(call) == {"http.response.status_code": 200, "attempts": 3}
     assert [dict(event.attributes or {}) for event in call.events] == [
         {"attempt": 1, "http.response.status_code": 503},
