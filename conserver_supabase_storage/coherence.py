@@ -42,8 +42,7 @@ class Change:
     """A change of one vCon under way; say what it led to with `done`."""
 
     def __init__(self, uuid: str, max_bytes: int) -> None:
-        self.uuid = uuid
-        self.writer = token()
+        self.name = uuid, token()
         self._max_bytes = max_bytes
         self.entry: Entry | None = None
         self.may_come = False
@@ -84,7 +83,7 @@ class CoherentCache:
         self._slow = 0
         # Changes whose begin or complete Redis did not confirm: it may have heard them all the
         # same, or hear them yet, and would keep their gates shut for long.
-        self._unheard: deque[Change] = deque(maxlen=_UNHEARD)
+        self._unheard: deque[tuple[str, str]] = deque(maxlen=_UNHEARD)
         self._redis_timeout = options.redis_timeout
         self._cache: Cache | None = None
         if redis is not None:
@@ -179,7 +178,7 @@ class CoherentCache:
                 yield changes
                 return
             if sent:
-                self._unheard += changes
+                self._unheard += (change.name for change in changes)
             with self._doubted(until, changes):
                 yield changes
             return
@@ -192,7 +191,7 @@ class CoherentCache:
         finally:
             unheard = self._complete(changes)
         if unheard:
-            self._unheard += unheard
+            self._unheard += (change.name for change in unheard)
             # Redis failed after the begin. If it lost the gates in a restart, a reader may have
             # filled an older version in between.
             with self._doubted(time.monotonic() + self._span, unheard):
@@ -202,7 +201,7 @@ class CoherentCache:
         """Announce changes; return whether Redis heard of all."""
 
         def heard(some: Sequence[Change]) -> bool | None:
-            told = [(each.uuid, each.writer) for each in some]
+            told = [each.name for each in some]
             return self._ask(lambda cache: cache.begin(told))
 
         return all(map(heard, batched(changes, _TOGETHER)))
@@ -214,7 +213,7 @@ class CoherentCache:
         """
 
         def heard(some: Sequence[Change]) -> bool | None:
-            told = [(each.uuid, each.writer, each.entry) for each in some]
+            told = [(*each.name, each.entry) for each in some]
             return self._ask(lambda cache: cache.complete(told))
 
         certain = [each for each in changes if not each.may_come]
@@ -315,9 +314,9 @@ class CoherentCache:
         except StorageError:
             return False
 
-    def _open_gate(self, change: Change) -> None:
-        """Open the gate that a change may have shut, or left shut."""
-        self._ask(lambda cache: cache.complete([(change.uuid, change.writer, None)]))
+    def _open_gate(self, change: tuple[str, str]) -> None:
+        """Open the gate that a change of this name may have shut, or left shut."""
+        self._ask(lambda cache: cache.complete([(*change, None)]))
 
     def _tell(self, writer: str, seconds: float, until: float | None) -> None:
         asked = time.monotonic()

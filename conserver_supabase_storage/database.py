@@ -77,8 +77,8 @@ class Database:
         self,
         function: str,
         arguments: Arguments,
-        lines: Sequence[bytes] = (),
         *,
+        lines: Sequence[bytes] = (),
         until: float | None = None,
         once: bool = False,
         clock: Callable[[], float] | None = None,
@@ -131,15 +131,15 @@ class Database:
         self,
         function: str,
         arguments: Arguments,
-        lines: Sequence[bytes] = (),
         *,
+        lines: Sequence[bytes] = (),
         until: float | None = None,
         once: bool = False,
         clock: Callable[[], float] | None = None,
     ) -> dict[str, Any]:
         """Call a function that tells the cache's state, and parse its answer. As `call` else."""
         return self.parse(
-            self.call(function, arguments, lines, until=until, once=once, clock=clock)
+            self.call(function, arguments, lines=lines, until=until, once=once, clock=clock)
         )
 
     def parse(self, answer: bytes) -> dict[str, Any]:

@@ -284,7 +284,7 @@ class Functions:
         answer = self._database.ask(
             function,
             {**self._tenant, **arguments},
-            lines,
+            lines=lines,
             until=until,
             once=once,
             clock=self._freshness.now,

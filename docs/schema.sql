@@ -1192,9 +1192,14 @@ CREATE FUNCTION public.vcon_storage_index_pending_v1(p_count integer DEFAULT 500
     SET search_path TO 'public', 'pg_temp'
     AS $$
 DECLARE
+  step CONSTANT integer := 25;
+  n integer;
   places tid[];
   noted uuid[];
+  part uuid[];
   free uuid[];
+  upto integer := 0;
+  held boolean := false;
 BEGIN
   indexed := 0;
   done := NOT EXISTS (SELECT FROM vcon_search_pending);
@@ -1203,20 +1208,23 @@ BEGIN
   END IF;
   PERFORM pg_advisory_xact_lock(
     hashtextextended('vcon_search_pending'::regclass::oid::text, 8616));
-  SELECT array_agg(p.ctid), array_agg(DISTINCT p.uuid) INTO places, noted
+  -- One that was noted several times is indexed once, as a rule.
+  SELECT count(*), array_agg(p.ctid ORDER BY p.uuid), array_agg(p.uuid ORDER BY p.uuid)
+    INTO n, places, noted
     FROM (SELECT ctid, uuid FROM vcon_search_pending LIMIT p_count) AS p;
-  IF places IS NULL THEN
-    done := true;
-    RETURN;
-  END IF;
-  free := ARRAY(SELECT uuid FROM vcons WHERE uuid = ANY (noted) FOR KEY SHARE SKIP LOCKED);
-  done := cardinality(places) < p_count
-    AND NOT EXISTS (SELECT FROM vcons WHERE uuid = ANY (noted) AND uuid <> ALL (free));
-  DELETE FROM vcon_search_pending p
-    WHERE p.ctid = ANY (places)
-      AND (p.uuid = ANY (free) OR NOT EXISTS (SELECT FROM vcons v WHERE v.uuid = p.uuid));
-  PERFORM vcon_storage_index_v2(free);
-  indexed := cardinality(free);
+  WHILE upto < n LOOP
+    part := noted[upto + 1 : upto + step];
+    free := ARRAY(SELECT uuid FROM vcons WHERE uuid = ANY (part) FOR KEY SHARE SKIP LOCKED);
+    held := held OR EXISTS (SELECT FROM vcons WHERE uuid = ANY (part) AND uuid <> ALL (free));
+    DELETE FROM vcon_search_pending p
+      WHERE p.ctid = ANY (places[upto + 1 : upto + step])
+        AND (p.uuid = ANY (free) OR NOT EXISTS (SELECT FROM vcons v WHERE v.uuid = p.uuid));
+    PERFORM vcon_storage_index_v2(free);
+    indexed := indexed + cardinality(free);
+    upto := upto + step;
+    EXIT WHEN clock_timestamp() > statement_timestamp() + interval '1 second';
+  END LOOP;
+  done := upto >= n AND n < p_count AND NOT held;
 END
 $$;
 
@@ -1229,6 +1237,7 @@ DECLARE
   next_uuid uuid;
   seen integer := 0;
   indexed integer := 0;
+  late boolean := false;
 BEGIN
   SELECT * INTO state FROM vcon_search_state FOR UPDATE;
   IF NOT state.complete THEN
@@ -1246,8 +1255,10 @@ BEGIN
           NULL;  -- It was deleted meanwhile.
         END;
       END IF;
+      late := clock_timestamp() > statement_timestamp() + interval '1 second';
+      EXIT WHEN late;
     END LOOP;
-    state.complete := seen < p_count;
+    state.complete := seen < p_count AND NOT late;
     UPDATE vcon_search_state SET walked_to = state.walked_to, complete = state.complete;
   END IF;
   RETURN json_build_object('seen', seen, 'indexed', indexed, 'complete', state.complete);

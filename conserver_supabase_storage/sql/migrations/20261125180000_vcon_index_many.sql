@@ -189,7 +189,8 @@ END
 $$;
 
 -- As before: indexes so many of the vCons that were noted. done: all that were noted before the call
--- are indexed.
+-- are indexed. Now it stops after a second, or soon after, as long texts take long: it must not come
+-- to the statement timeout, for then nothing of it counts.
 --
 -- One does it at a time; who comes next waits, and then sees what the one before did. A vCon that
 -- somebody deletes just now is left for the next time: nobody waits for others' locks here while
@@ -201,9 +202,14 @@ CREATE OR REPLACE FUNCTION vcon_storage_index_pending_v1(
   SET search_path FROM CURRENT
 AS $$
 DECLARE
+  step CONSTANT integer := 25;
+  n integer;
   places tid[];
   noted uuid[];
+  part uuid[];
   free uuid[];
+  upto integer := 0;
+  held boolean := false;
 BEGIN
   indexed := 0;
   done := NOT EXISTS (SELECT FROM vcon_search_pending);
@@ -212,20 +218,63 @@ BEGIN
   END IF;
   PERFORM pg_advisory_xact_lock(
     hashtextextended('vcon_search_pending'::regclass::oid::text, 8616));
-  SELECT array_agg(p.ctid), array_agg(DISTINCT p.uuid) INTO places, noted
+  -- One that was noted several times is indexed once, as a rule.
+  SELECT count(*), array_agg(p.ctid ORDER BY p.uuid), array_agg(p.uuid ORDER BY p.uuid)
+    INTO n, places, noted
     FROM (SELECT ctid, uuid FROM vcon_search_pending LIMIT p_count) AS p;
-  IF places IS NULL THEN
-    done := true;
-    RETURN;
+  WHILE upto < n LOOP
+    part := noted[upto + 1 : upto + step];
+    free := ARRAY(SELECT uuid FROM vcons WHERE uuid = ANY (part) FOR KEY SHARE SKIP LOCKED);
+    held := held OR EXISTS (SELECT FROM vcons WHERE uuid = ANY (part) AND uuid <> ALL (free));
+    DELETE FROM vcon_search_pending p
+      WHERE p.ctid = ANY (places[upto + 1 : upto + step])
+        AND (p.uuid = ANY (free) OR NOT EXISTS (SELECT FROM vcons v WHERE v.uuid = p.uuid));
+    PERFORM vcon_storage_index_v2(free);
+    indexed := indexed + cardinality(free);
+    upto := upto + step;
+    EXIT WHEN clock_timestamp() > statement_timestamp() + interval '1 second';
+  END LOOP;
+  done := upto >= n AND n < p_count AND NOT held;
+END
+$$;
+
+-- As before: goes on with the walk through the vCons that were there before they were indexed, by so
+-- many of them. Returns how many it saw, how many it indexed, and whether search is complete now. Now it
+-- stops after a second, too.
+CREATE OR REPLACE FUNCTION vcon_storage_index_step_v1(p_count integer DEFAULT 500) RETURNS json
+  LANGUAGE plpgsql
+  SET search_path FROM CURRENT
+AS $$
+DECLARE
+  state vcon_search_state;
+  next_uuid uuid;
+  seen integer := 0;
+  indexed integer := 0;
+  late boolean := false;
+BEGIN
+  SELECT * INTO state FROM vcon_search_state FOR UPDATE;
+  IF NOT state.complete THEN
+    FOR next_uuid IN
+      SELECT uuid FROM vcons WHERE state.walked_to IS NULL OR uuid > state.walked_to
+      ORDER BY uuid LIMIT p_count
+    LOOP
+      seen := seen + 1;
+      state.walked_to := next_uuid;
+      IF NOT EXISTS (SELECT FROM vcon_search WHERE uuid = next_uuid) THEN
+        BEGIN
+          PERFORM vcon_storage_index_v1(next_uuid, true);
+          indexed := indexed + 1;
+        EXCEPTION WHEN foreign_key_violation THEN
+          NULL;  -- It was deleted meanwhile.
+        END;
+      END IF;
+      late := clock_timestamp() > statement_timestamp() + interval '1 second';
+      EXIT WHEN late;
+    END LOOP;
+    state.complete := seen < p_count AND NOT late;
+    UPDATE vcon_search_state SET walked_to = state.walked_to, complete = state.complete;
   END IF;
-  free := ARRAY(SELECT uuid FROM vcons WHERE uuid = ANY (noted) FOR KEY SHARE SKIP LOCKED);
-  done := cardinality(places) < p_count
-    AND NOT EXISTS (SELECT FROM vcons WHERE uuid = ANY (noted) AND uuid <> ALL (free));
-  DELETE FROM vcon_search_pending p
-    WHERE p.ctid = ANY (places)
-      AND (p.uuid = ANY (free) OR NOT EXISTS (SELECT FROM vcons v WHERE v.uuid = p.uuid));
-  PERFORM vcon_storage_index_v2(free);
-  indexed := cardinality(free);
+  RETURN json_build_object('seen', seen, 'indexed', indexed, 'complete', state.complete);
 END
 $$;
 
