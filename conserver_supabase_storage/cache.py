@@ -128,9 +128,7 @@ class Cache:
         """Throw away all entries under the prefix; return how many there were."""
         count = 0
         for uuid in self.uuids():
-            writer = token()  # as a change, so that no fill under way brings it back
-            self.begin([(uuid, writer)])
-            self.complete([(uuid, writer, None)])
+            self._drop(uuid)
             count += 1
         return count
 
@@ -158,14 +156,18 @@ class Cache:
 
     def probe(self) -> None:
         """Raise unless Redis does what a change needs of it."""
-        writer = token()
-        self.begin([("probe", writer)])
-        self.complete([("probe", writer, None)])
+        self._drop("probe")
 
     def forget(self) -> None:
         """Start afresh in a forked child."""
         if self._memory:
             self._memory.forget()
+
+    def _drop(self, uuid: str) -> None:
+        """Throw an entry away as a change does, so that no fill under way brings it back."""
+        writer = token()
+        self.begin([(uuid, writer)])
+        self.complete([(uuid, writer, None)])
 
     def _keys(self, uuid: str) -> list[str]:
         key = f"{self._prefix}{{{uuid}}}"

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import batched
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,10 +43,15 @@ class Change:
     """A change of one vCon under way; say what it led to with `done`."""
 
     def __init__(self, uuid: str, max_bytes: int) -> None:
-        self.name = uuid, token()
+        self._uuid = uuid
         self._max_bytes = max_bytes
         self.entry: Entry | None = None
         self.may_come = False
+
+    @cached_property
+    def name(self) -> tuple[str, str]:
+        """What a gate knows it by; made when a gate is asked for, as without a cache none is."""
+        return self._uuid, token()
 
     def failed(self, error: BaseException) -> None:
         """Tell that it failed. Only our own errors say that it surely is not carried out."""
